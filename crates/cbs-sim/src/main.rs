@@ -1,0 +1,2 @@
+//! `cbs-sim`, the simulator as a program.
+fn main() {}

@@ -1,0 +1,2 @@
+//! The `cbs-backupd` command.
+fn main() {}
