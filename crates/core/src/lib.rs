@@ -3,6 +3,14 @@
 //! Responsible for deciding, from values alone. It refuses to act: no I/O, no clock, no randomness, no
 //! runtime; `now` and random numbers are parameters. The manifest shows it.
 
+pub mod catch_up;
 pub mod id;
+pub mod moment;
+pub mod next_step;
+pub mod retry;
+pub mod run;
 
 pub use id::{BackupId, BackupName, DiskId, InvalidId, JobName, Owner, RunId, TargetName};
+pub use moment::{Mark, Now};
+pub use next_step::{Facts, Step, next_step};
+pub use run::Run;

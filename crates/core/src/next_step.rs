@@ -1,0 +1,130 @@
+//! What follows for a run, now.
+//!
+//! Responsible for the one answer that the happy path, the retry, the lost reply and the restart share. It
+//! refuses to remember anything: all that it knows is the run, the moment, and a few facts from the journal.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::moment::{Mark, Now};
+use crate::run::{Run, Skip, State};
+
+/// A call that has not ended after this long will not: whoever made it is gone.
+const CALL_CEILING: Duration = Duration::from_secs(120);
+/// The first look after an ambiguous attempt; each later one waits twice as long.
+const FIRST_LOOK: Duration = Duration::from_secs(2);
+/// No look, and no poll, waits longer than this after the last.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// The first poll after acceptance; each later one waits half as long again.
+const FIRST_POLL: Duration = Duration::from_secs(3);
+/// How often a run that is held by another, or by a pause, is considered again.
+const HELD: Duration = Duration::from_secs(5);
+
+/// What the journal knows besides the run itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// Another run has an attempt or a backup under way on the same disk.
+    pub disk_busy: bool,
+    /// A later run of the same job on the same disk may start.
+    pub superseded: bool,
+    /// The job or the disk is paused.
+    pub paused: bool,
+}
+
+/// What to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Nothing for so long; then ask again. Asking earlier is harmless.
+    Wait(Duration),
+    /// Begin an attempt: intent first, then the call.
+    Create,
+    /// List the disk's backups and look for this run's by name.
+    Look,
+    /// Ask for the backup by its id.
+    Poll,
+    /// End as skipped.
+    Skip(Skip),
+    /// End for want of time; skipped for this reason if no attempt was ever made.
+    OutOfTime(Skip),
+    /// Nothing ever.
+    Ended,
+}
+
+/// What follows for `run` at `now`.
+#[must_use]
+pub fn next_step(run: &Run, now: &Now, facts: Facts) -> Step {
+    match &run.state {
+        State::Planned { looked, retry_at } => match before_attempt(run, now, *retry_at, facts) {
+            // Planned by, or for, an earlier process: a journal that was restored from a copy may not know what
+            // that process made of it.
+            Step::Create if !looked && run.id.due < now.started => Step::Look,
+            step => step,
+        },
+        State::Absent { retry_at } => before_attempt(run, now, Some(*retry_at), facts),
+        State::Creating { begun, ended, looks, looked, .. } => {
+            let answered =
+                ended.is_some() || !now.is_of_this_epoch(*begun) || now.since(*begun) >= CALL_CEILING;
+            if answered {
+                look_or_wait(run, now, ended.unwrap_or(*begun), *looks, *looked)
+            } else {
+                Step::Wait(CALL_CEILING - now.since(*begun))
+            }
+        }
+        State::Tracking { polls, polled, missing, .. } => {
+            let pause = FIRST_POLL.mul_f64(1.5_f64.powi((*polls).min(20).cast_signed())).min(LONGEST_PAUSE);
+            match pause.saturating_sub(now.since(*polled)) {
+                Duration::ZERO if missing.is_some() => Step::Look,
+                Duration::ZERO => Step::Poll,
+                rest => Step::Wait(rest),
+            }
+        }
+        State::Completed { .. } | State::Failed { .. } | State::Skipped { .. } => Step::Ended,
+    }
+}
+
+/// What stands before an attempt of a run that surely has no backup.
+fn before_attempt(run: &Run, now: &Now, retry_at: Option<Timestamp>, facts: Facts) -> Step {
+    let deadline = run.deadline();
+    let not_before = retry_at.unwrap_or(run.start_at).max(run.start_at);
+    if facts.superseded {
+        return Step::Skip(Skip::Superseded);
+    }
+    if now.wall > deadline {
+        return Step::OutOfTime(match facts {
+            Facts { paused: true, .. } => Skip::Paused,
+            Facts { disk_busy: true, .. } => Skip::DiskBusy,
+            _ => Skip::Late,
+        });
+    }
+    if now.wall < not_before {
+        return Step::Wait(until(now, not_before));
+    }
+    if facts.paused || facts.disk_busy {
+        return Step::Wait(HELD.min(until(now, deadline) + Duration::from_millis(1)));
+    }
+    Step::Create
+}
+
+/// After an attempt that may have had its effect: looks at growing intervals, one of them as soon as the
+/// settle is over, for that one may conclude that it had none.
+fn look_or_wait(run: &Run, now: &Now, ended: Mark, looks: u32, looked: Option<Mark>) -> Step {
+    let since_end = now.since(ended);
+    let pause = FIRST_LOOK.saturating_mul(1 << looks.min(10)).min(LONGEST_PAUSE);
+    let rest = pause.saturating_sub(now.since(looked.unwrap_or(ended)));
+    let settle = run.policy.settle.saturating_sub(since_end);
+    // A look that began before the settle was over could conclude nothing; the next one may.
+    let conclusive_look_due = settle.is_zero()
+        && looked.is_none_or(|looked| since_end.saturating_sub(now.since(looked)) < run.policy.settle);
+    if conclusive_look_due || rest.is_zero() {
+        Step::Look
+    } else if settle.is_zero() {
+        Step::Wait(rest)
+    } else {
+        Step::Wait(rest.min(settle))
+    }
+}
+
+fn until(now: &Now, instant: Timestamp) -> Duration {
+    Duration::try_from(instant.duration_since(now.wall)).unwrap_or_default()
+}
