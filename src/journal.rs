@@ -1,0 +1,123 @@
+//! The journal: the durable record of runs, and the only thing that tasks share.
+//!
+//! Responsible for handing changes to a [`Store`] so that callers who write at the same time share one
+//! durable batch, and for keeping blocking work off the runtime's threads. It refuses to interpret what it
+//! keeps.
+
+pub mod sqlite;
+pub mod store;
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::oneshot;
+
+pub use sqlite::Sqlite;
+pub use store::{
+    Answer, Change, Filter, JournalError, Request, Row, Stage, Standing, Store, Subject, Watermark,
+};
+
+/// The journal's file inside the state directory.
+pub const FILE: &str = "journal.sqlite3";
+
+/// Where blocking work is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blocking {
+    /// On threads made for it.
+    Pool,
+    /// At once, on the caller's: for simulations, which are deterministic only so.
+    Inline,
+}
+
+/// A handle on the journal; cheap to clone.
+#[derive(Clone)]
+pub struct Journal {
+    store: Arc<Mutex<Box<dyn Store>>>,
+    queue: Arc<Mutex<Vec<Pending>>>,
+    turn: Arc<tokio::sync::Mutex<()>>,
+    blocking: Blocking,
+}
+
+struct Pending {
+    change: Change,
+    done: oneshot::Sender<Result<bool, Arc<JournalError>>>,
+}
+
+/// A failure that callers of one batch share.
+pub type SharedError = Arc<JournalError>;
+
+impl Journal {
+    /// A journal over `store`.
+    #[must_use]
+    pub fn new(store: Box<dyn Store>, blocking: Blocking) -> Self {
+        Self { store: Arc::new(Mutex::new(store)), queue: Arc::default(), turn: Arc::default(), blocking }
+    }
+
+    /// Opens the journal in a state directory.
+    pub fn open(state_dir: &Path) -> Result<Self, JournalError> {
+        Ok(Self::new(Box::new(Sqlite::open(&state_dir.join(FILE))?), Blocking::Pool))
+    }
+
+    /// Writes a change. When this returns it is durable; false says that it was left out (see [`Change`]).
+    ///
+    /// Whoever comes while a batch is being written waits and goes into the next: the cost of an fsync is
+    /// shared by all who are there.
+    pub async fn write(&self, change: Change) -> Result<bool, SharedError> {
+        let (done, mut outcome) = oneshot::channel();
+        lock(&self.queue).push(Pending { change, done });
+        let turn = self.turn.lock().await;
+        if let Ok(outcome) = outcome.try_recv() {
+            return outcome;
+        }
+        let batch = std::mem::take(&mut *lock(&self.queue));
+        let store = Arc::clone(&self.store);
+        self.block(move || write_batch(&mut **lock(&store), batch)).await?;
+        drop(turn);
+        outcome.await.unwrap_or(Err(Arc::new(JournalError::Gone)))
+    }
+
+    /// Asks the store.
+    pub async fn read<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&mut dyn Store) -> Result<T, JournalError> + Send + 'static,
+    ) -> Result<T, SharedError> {
+        let store = Arc::clone(&self.store);
+        self.block(move || question(&mut **lock(&store))).await?.map_err(Arc::new)
+    }
+
+    async fn block<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, SharedError> {
+        match self.blocking {
+            Blocking::Inline => Ok(work()),
+            Blocking::Pool => {
+                tokio::task::spawn_blocking(work).await.map_err(|_| Arc::new(JournalError::Gone))
+            }
+        }
+    }
+}
+
+fn write_batch(store: &mut dyn Store, batch: Vec<Pending>) {
+    let (changes, waiting): (Vec<_>, Vec<_>) =
+        batch.into_iter().map(|pending| (pending.change, pending.done)).unzip();
+    match store.apply(&changes) {
+        Ok(applied) => {
+            for (done, applied) in waiting.into_iter().zip(applied) {
+                // Nobody waits any more: it is written all the same.
+                let _ = done.send(Ok(applied));
+            }
+        }
+        Err(error) => {
+            let error = Arc::new(error);
+            for done in waiting {
+                let _ = done.send(Err(Arc::clone(&error)));
+            }
+        }
+    }
+}
+
+/// A poisoned lock guards a value that a panic left between two whole states; each of ours is whole.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,64 @@
+-- Numbers the epochs of monotonic time: see backup_core::moment.
+CREATE TABLE epoch (number INTEGER NOT NULL);
+INSERT INTO epoch VALUES (0);
+
+-- What runs were planned with. Few distinct ones, many runs.
+CREATE TABLE policies (
+    id   INTEGER PRIMARY KEY,
+    body TEXT NOT NULL UNIQUE                       -- JSON
+) STRICT;
+
+CREATE TABLE runs (
+    job        TEXT NOT NULL,
+    disk       TEXT NOT NULL,
+    due        INTEGER NOT NULL,                    -- unix seconds
+    target     TEXT NOT NULL,
+    owner      TEXT NOT NULL,                       -- with job and due, the backup's name
+    policy     INTEGER NOT NULL REFERENCES policies (id),
+    start_at   INTEGER NOT NULL,                    -- unix milliseconds, like all below
+    state      TEXT NOT NULL,                       -- the state's name
+    body       TEXT NOT NULL,                       -- the state, JSON
+    attempts   INTEGER NOT NULL,
+    setback    TEXT,                                -- JSON
+    unsure     INTEGER NOT NULL,
+    attend_at  INTEGER,                             -- not worth a look before; a hint: the state decides
+    began_at   INTEGER,                             -- the first attempt's intent
+    ended_at   INTEGER,
+    reported   INTEGER NOT NULL DEFAULT 0,          -- outbox: its terminal event has been logged
+    PRIMARY KEY (job, disk, due)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX runs_to_attend ON runs (target, state, attend_at) WHERE ended_at IS NULL;
+CREATE INDEX runs_of_disk ON runs (disk, state) WHERE ended_at IS NULL;
+CREATE INDEX runs_to_report ON runs (ended_at) WHERE ended_at IS NOT NULL AND reported = 0;
+CREATE INDEX runs_by_due ON runs (due);
+
+-- The watermark: up to where the due instants of a job on a disk have been planned, and by which schedule.
+CREATE TABLE schedules (
+    job             TEXT NOT NULL,
+    disk            TEXT NOT NULL,
+    schedule        TEXT NOT NULL,
+    planned_through INTEGER NOT NULL,               -- unix seconds
+    next_due        INTEGER,                        -- unix seconds; of `schedule`, after planned_through
+    PRIMARY KEY (job, disk)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX schedules_next ON schedules (next_due);
+
+-- What commands ask of the daemon.
+CREATE TABLE requests (
+    number     INTEGER PRIMARY KEY AUTOINCREMENT,
+    request_id TEXT NOT NULL UNIQUE,                  -- a repeat with the same one is answered, not done again
+    body       TEXT NOT NULL,                       -- JSON
+    made_at    INTEGER NOT NULL,
+    answer     TEXT                                 -- JSON, once the daemon has taken it up
+) STRICT;
+
+CREATE INDEX requests_open ON requests (number) WHERE answer IS NULL;
+
+CREATE TABLE pauses (
+    kind  TEXT NOT NULL CHECK (kind IN ('job', 'disk')),
+    name  TEXT NOT NULL,
+    since INTEGER NOT NULL,
+    PRIMARY KEY (kind, name)
+) STRICT, WITHOUT ROWID;

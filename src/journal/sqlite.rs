@@ -1,0 +1,653 @@
+//! The journal in SQLite.
+//!
+//! Responsible for durable batches (WAL, `synchronous=FULL`: one fsync a batch), versioned migrations and the
+//! queries behind [`Store`]. It refuses a file that a newer program wrote.
+
+use std::path::Path;
+use std::time::Duration;
+
+use backup_core::run::{Policy, State};
+use backup_core::{Facts, Run, RunId, TargetName};
+use jiff::Timestamp;
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row as SqlRow, Transaction, params};
+
+use super::store::{
+    Answer, Change, Filter, JournalError, Request, Row, Stage, Standing, Store, Subject, Watermark,
+};
+
+/// The migrations, oldest first; a file's `user_version` says how many it has had.
+const MIGRATIONS: [&str; 1] = [include_str!("migrations/0001_runs.sql")];
+/// How long a call waits for another process that writes (a command beside the daemon).
+const BUSY: Duration = Duration::from_secs(10);
+
+const RUN: &str = "r.job, r.disk, r.due, r.target, r.owner, p.body AS policy, r.start_at, r.body, r.attempts, \
+                   r.setback, r.unsure, r.began_at, r.ended_at";
+
+/// A journal file, or one in memory.
+pub struct Sqlite {
+    connection: Connection,
+}
+
+impl Sqlite {
+    /// Opens the journal at `path`, making or migrating it as needed.
+    pub fn open(path: &Path) -> Result<Self, JournalError> {
+        let connection = Connection::open(path).map_err(failed("open"))?;
+        Self::ready(connection, &path.display().to_string())
+    }
+
+    /// Opens an existing journal to read it beside its daemon, or without one; `None` where there is none.
+    pub fn open_to_read(path: &Path) -> Result<Option<Self>, JournalError> {
+        if !path.exists() {
+            return Ok(None);
+        }
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(path, flags)
+            .or_else(|_| Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY))
+            .map_err(failed("open"))?;
+        connection.busy_timeout(BUSY).map_err(failed("open"))?;
+        let journal = Self { connection };
+        match journal.version()? {
+            0 => Ok(None),
+            found if found > known() => {
+                Err(JournalError::Newer { path: path.display().to_string(), found, known: known() })
+            }
+            _ => Ok(Some(journal)),
+        }
+    }
+
+    /// A journal that lasts as long as the value.
+    pub fn in_memory() -> Result<Self, JournalError> {
+        Self::ready(Connection::open_in_memory().map_err(failed("open"))?, ":memory:")
+    }
+
+    fn ready(connection: Connection, path: &str) -> Result<Self, JournalError> {
+        connection.busy_timeout(BUSY).map_err(failed("open"))?;
+        let mut journal = Self { connection };
+        let found = journal.version()?;
+        if found > known() {
+            return Err(JournalError::Newer { path: path.to_owned(), found, known: known() });
+        }
+        let migrate = |journal: &mut Self| -> rusqlite::Result<()> {
+            journal.connection.pragma_update(None, "journal_mode", "WAL")?;
+            journal.connection.pragma_update(None, "synchronous", "FULL")?;
+            journal.connection.pragma_update(None, "foreign_keys", true)?;
+            journal.connection.set_prepared_statement_cache_capacity(64);
+            let write = journal.connection.transaction()?;
+            for (version, migration) in (1_i64..).zip(MIGRATIONS) {
+                if version > found {
+                    write.execute_batch(migration)?;
+                    write.pragma_update(None, "user_version", version)?;
+                }
+            }
+            write.commit()
+        };
+        migrate(&mut journal).map_err(failed("prepare"))?;
+        Ok(journal)
+    }
+
+    fn version(&self) -> Result<i64, JournalError> {
+        self.connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(failed("open"))
+    }
+
+    /// Rows that can be read, and the errors of those that cannot.
+    fn rows<P: rusqlite::Params>(
+        &self,
+        sql: &str,
+        params: P,
+    ) -> Result<(Vec<(Row, Facts)>, Vec<JournalError>), JournalError> {
+        let mut statement = self.connection.prepare_cached(sql).map_err(failed("read"))?;
+        let with_facts = statement.column_count() > 13;
+        let mut found = statement.query(params).map_err(failed("read"))?;
+        let (mut good, mut bad) = (Vec::new(), Vec::new());
+        while let Some(row) = found.next().map_err(failed("read"))? {
+            match read_run(row, with_facts) {
+                Ok(read) => good.push(read),
+                Err(error) => bad.push(error),
+            }
+        }
+        Ok((good, bad))
+    }
+
+    /// Rows of a query in which one that cannot be read is an error of the whole.
+    fn plain_rows<P: rusqlite::Params>(&self, sql: &str, params: P) -> Result<Vec<Row>, JournalError> {
+        let (good, bad) = self.rows(sql, params)?;
+        bad.into_iter().next().map_or_else(|| Ok(good.into_iter().map(|(row, _)| row).collect()), Err)
+    }
+
+    fn many<T, P: rusqlite::Params>(
+        &self,
+        sql: &str,
+        params: P,
+        read: impl FnMut(&SqlRow<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Vec<T>, JournalError> {
+        let read_all = || {
+            self.connection
+                .prepare_cached(sql)?
+                .query_map(params, read)?
+                .collect::<rusqlite::Result<Vec<T>>>()
+        };
+        read_all().map_err(failed("read"))
+    }
+
+    fn one<T, P: rusqlite::Params>(
+        &self,
+        sql: &str,
+        params: P,
+        read: impl FnOnce(&SqlRow<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Option<T>, JournalError> {
+        let read_one = || self.connection.prepare_cached(sql)?.query_row(params, read).optional();
+        read_one().map_err(failed("read"))
+    }
+}
+
+impl Store for Sqlite {
+    fn apply(&mut self, changes: &[Change]) -> Result<Vec<bool>, JournalError> {
+        let mut all = || -> rusqlite::Result<Vec<bool>> {
+            let write =
+                self.connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+            let applied = changes.iter().map(|change| apply(&write, change)).collect::<Result<_, _>>()?;
+            write.commit()?;
+            Ok(applied)
+        };
+        all().map_err(failed("write"))
+    }
+
+    fn begin_epoch(&mut self) -> Result<u64, JournalError> {
+        let begin = || -> rusqlite::Result<i64> {
+            let write =
+                self.connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+            let number =
+                write.query_row("UPDATE epoch SET number = number + 1 RETURNING number", [], |row| {
+                    row.get(0)
+                })?;
+            apply(&write, &Change::AttendToAll)?;
+            write.commit()?;
+            Ok(number)
+        };
+        let mut begin = begin;
+        begin().map(i64::cast_unsigned).map_err(failed("write"))
+    }
+
+    fn to_attend(
+        &self,
+        target: &TargetName,
+        stage: Stage,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<(Vec<(Row, Facts)>, Vec<JournalError>), JournalError> {
+        let sql = format!(
+            "SELECT {RUN},
+                EXISTS (SELECT 1 FROM runs b WHERE b.disk = r.disk AND b.ended_at IS NULL
+                        AND b.state IN ('creating', 'tracking') AND (b.job, b.due) != (r.job, r.due)),
+                EXISTS (SELECT 1 FROM runs n WHERE n.job = r.job AND n.disk = r.disk AND n.due > r.due
+                        AND n.ended_at IS NULL AND n.start_at <= ?2),
+                EXISTS (SELECT 1 FROM pauses WHERE kind = 'job' AND name = r.job)
+                    OR EXISTS (SELECT 1 FROM pauses WHERE kind = 'disk' AND name = r.disk)
+             FROM runs r JOIN policies p ON p.id = r.policy
+             WHERE r.target = ?1 AND r.ended_at IS NULL AND r.state IN {} AND r.attend_at <= ?2
+             ORDER BY r.attend_at, r.start_at LIMIT ?3",
+            states(stage)
+        );
+        self.rows(&sql, params![target.as_str(), millis(now), i64::try_from(limit).unwrap_or(i64::MAX)])
+    }
+
+    fn next_attention(&self, target: &TargetName, stage: Stage) -> Result<Option<Timestamp>, JournalError> {
+        let sql = format!(
+            "SELECT min(attend_at) FROM runs WHERE target = ?1 AND ended_at IS NULL AND state IN {}",
+            states(stage)
+        );
+        self.one(&sql, [target.as_str()], |row| row.get::<_, Option<i64>>(0))
+            .map(|found| found.flatten().map(from_millis))
+    }
+
+    fn open_targets(&self) -> Result<Vec<TargetName>, JournalError> {
+        self.many("SELECT DISTINCT target FROM runs WHERE ended_at IS NULL", [], |row| parsed(row, 0))
+    }
+
+    fn open_counts(&self) -> Result<Vec<(String, u64)>, JournalError> {
+        self.many(
+            "SELECT state, count(*) FROM runs WHERE ended_at IS NULL GROUP BY state ORDER BY state",
+            [],
+            |row| Ok((row.get(0)?, row.get::<_, i64>(1)?.cast_unsigned())),
+        )
+    }
+
+    fn waiting(&self) -> Result<Vec<Row>, JournalError> {
+        let sql = format!(
+            "SELECT {RUN} FROM runs r JOIN policies p ON p.id = r.policy
+             WHERE r.ended_at IS NULL AND r.state IN {}",
+            states(Stage::Waiting)
+        );
+        self.plain_rows(&sql, [])
+    }
+
+    fn run(&self, id: &RunId) -> Result<Option<Row>, JournalError> {
+        let sql = format!(
+            "SELECT {RUN} FROM runs r JOIN policies p ON p.id = r.policy WHERE job = ?1 AND disk = ?2 AND due = ?3"
+        );
+        let rows = self.plain_rows(&sql, params![id.job.as_str(), id.disk.as_str(), id.due.as_second()])?;
+        Ok(rows.into_iter().next())
+    }
+
+    fn unreported(&self, limit: usize) -> Result<Vec<Row>, JournalError> {
+        let sql = format!(
+            "SELECT {RUN} FROM runs r JOIN policies p ON p.id = r.policy
+             WHERE r.ended_at IS NOT NULL AND r.reported = 0 ORDER BY r.ended_at LIMIT ?1"
+        );
+        self.plain_rows(&sql, [i64::try_from(limit).unwrap_or(i64::MAX)])
+    }
+
+    fn history(&self, filter: &Filter) -> Result<Vec<Row>, JournalError> {
+        let sql = format!(
+            "SELECT {RUN} FROM runs r JOIN policies p ON p.id = r.policy
+             WHERE (?1 IS NULL OR r.job = ?1) AND (?2 IS NULL OR r.disk = ?2) AND (?3 IS NULL OR r.state = ?3)
+               AND (?4 IS NULL OR r.due >= ?4)
+             ORDER BY r.due DESC, r.job, r.disk LIMIT ?5"
+        );
+        self.plain_rows(
+            &sql,
+            params![
+                filter.job.as_ref().map(|job| job.as_str()),
+                filter.disk.as_ref().map(|disk| disk.as_str()),
+                filter.state,
+                filter.since.map(Timestamp::as_second),
+                filter.limit,
+            ],
+        )
+    }
+
+    fn watermarks(&self) -> Result<Vec<Watermark>, JournalError> {
+        self.many(
+            "SELECT job, disk, schedule, planned_through, next_due FROM schedules ORDER BY job, disk",
+            [],
+            read_watermark,
+        )
+    }
+
+    fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<Watermark>, JournalError> {
+        self.many(
+            "SELECT job, disk, schedule, planned_through, next_due FROM schedules
+             WHERE next_due <= ?1 ORDER BY next_due LIMIT ?2",
+            params![now.as_second(), i64::try_from(limit).unwrap_or(i64::MAX)],
+            read_watermark,
+        )
+    }
+
+    fn next_due(&self) -> Result<Option<Timestamp>, JournalError> {
+        let found =
+            self.one("SELECT min(next_due) FROM schedules", [], |row| row.get::<_, Option<i64>>(0))?;
+        Ok(found.flatten().map(from_second))
+    }
+
+    fn standings(&self) -> Result<Vec<Standing>, JournalError> {
+        let last_sql = format!(
+            "SELECT {RUN} FROM runs r JOIN policies p ON p.id = r.policy
+             WHERE r.job = ?1 AND r.disk = ?2 AND r.ended_at IS NOT NULL ORDER BY r.due DESC LIMIT 1"
+        );
+        let mut standings = Vec::new();
+        for watermark in self.watermarks()? {
+            let key = [watermark.job.as_str(), watermark.disk.as_str()];
+            let last = self.plain_rows(&last_sql, key)?.into_iter().next();
+            let last_good = self.one(
+                "SELECT ended_at, due FROM runs
+                 WHERE job = ?1 AND disk = ?2 AND state = 'completed' ORDER BY due DESC LIMIT 1",
+                key,
+                |row| Ok((from_millis(row.get(0)?), from_second(row.get(1)?))),
+            )?;
+            standings.push(Standing { watermark, last, last_good });
+        }
+        Ok(standings)
+    }
+
+    fn open_requests(&self) -> Result<Vec<(i64, Request)>, JournalError> {
+        let rows =
+            self.many("SELECT number, body FROM requests WHERE answer IS NULL ORDER BY number", [], |row| {
+                Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?))
+            })?;
+        rows.into_iter().map(|(number, body)| Ok((number, from_json("request", &body)?))).collect()
+    }
+
+    fn request_number(&self, request_id: &str) -> Result<Option<i64>, JournalError> {
+        self.one("SELECT number FROM requests WHERE request_id = ?1", [request_id], |row| row.get(0))
+    }
+
+    fn answer(&self, number: i64) -> Result<Option<Answer>, JournalError> {
+        let body: Option<Option<String>> =
+            self.one("SELECT answer FROM requests WHERE number = ?1", [number], |row| row.get(0))?;
+        body.flatten().map(|body| from_json("answer", &body)).transpose()
+    }
+
+    fn pauses(&self) -> Result<Vec<(Subject, Timestamp)>, JournalError> {
+        self.many("SELECT kind, name, since FROM pauses ORDER BY kind DESC, name", [], |row| {
+            let subject = match row.get::<_, String>(0)?.as_str() {
+                "job" => Subject::Job(parsed(row, 1)?),
+                _ => Subject::Disk(parsed(row, 1)?),
+            };
+            Ok((subject, from_millis(row.get(2)?)))
+        })
+    }
+}
+
+/// Applies one change inside a batch; false where what it presumes no longer holds.
+fn apply(write: &Transaction<'_>, change: &Change) -> rusqlite::Result<bool> {
+    match change {
+        Change::Plan { rows, watermark } => {
+            for row in rows {
+                insert(write, row)?;
+                // Its predecessor may have been overtaken: let it be looked at.
+                execute(
+                    write,
+                    "UPDATE runs SET attend_at = 0
+                     WHERE job = ?1 AND disk = ?2 AND due < ?3 AND ended_at IS NULL AND state IN ('planned', 'absent')",
+                    params![row.run.id.job.as_str(), row.run.id.disk.as_str(), row.run.id.due.as_second()],
+                )?;
+            }
+            upsert_watermark(write, watermark)
+        }
+        Change::Ask(row) => insert(write, row),
+        Change::Begin(run, now) => begin(write, run, *now),
+        Change::Save { run, attend_at, now } => {
+            let saved = save(write, run, *attend_at, *now, "ended_at IS NULL")?;
+            if saved && run.state.is_ended() {
+                // The disk is free: whoever waits for it may be looked at.
+                execute(
+                    write,
+                    "UPDATE runs SET attend_at = 0
+                     WHERE disk = ?1 AND ended_at IS NULL AND state IN ('planned', 'absent')",
+                    [run.id.disk.as_str()],
+                )?;
+            }
+            Ok(saved)
+        }
+        Change::SaveWaiting { run, attend_at, now } => {
+            save(write, run, *attend_at, *now, "ended_at IS NULL AND state IN ('planned', 'absent')")
+        }
+        Change::Revive(run) => execute(
+            write,
+            "UPDATE runs SET state = ?4, body = ?5, setback = ?6, unsure = ?7, start_at = ?8, attend_at = 0,
+                    ended_at = NULL, reported = 0
+             WHERE job = ?1 AND disk = ?2 AND due = ?3 AND ended_at IS NOT NULL
+               AND NOT EXISTS (SELECT 1 FROM runs b WHERE b.disk = ?2 AND b.ended_at IS NULL
+                               AND b.state IN ('creating', 'tracking'))",
+            params![
+                run.id.job.as_str(),
+                run.id.disk.as_str(),
+                run.id.due.as_second(),
+                run.state.name(),
+                json(&run.state)?,
+                run.setback.as_ref().map(json).transpose()?,
+                run.unsure,
+                millis(run.start_at),
+            ],
+        ),
+        Change::Reported(runs) => {
+            for run in runs {
+                execute(
+                    write,
+                    "UPDATE runs SET reported = 1
+                     WHERE job = ?1 AND disk = ?2 AND due = ?3 AND ended_at IS NOT NULL",
+                    params![run.job.as_str(), run.disk.as_str(), run.due.as_second()],
+                )?;
+            }
+            Ok(true)
+        }
+        Change::Watermarks(watermarks) => {
+            for watermark in watermarks {
+                upsert_watermark(write, watermark)?;
+            }
+            Ok(true)
+        }
+        Change::Forget(gone) => {
+            for (job, disk) in gone {
+                execute(
+                    write,
+                    "DELETE FROM schedules WHERE job = ?1 AND disk = ?2",
+                    [job.as_str(), disk.as_str()],
+                )?;
+            }
+            Ok(true)
+        }
+        Change::Request { request_id, body, made_at } => execute(
+            write,
+            "INSERT INTO requests (request_id, body, made_at) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
+            params![request_id, json(body)?, millis(*made_at)],
+        ),
+        Change::Answer(number, answer) => execute(
+            write,
+            "UPDATE requests SET answer = ?2 WHERE number = ?1 AND answer IS NULL",
+            params![number, json(answer)?],
+        ),
+        Change::Pause(subject, since) => {
+            let (kind, name) = key(subject);
+            execute(
+                write,
+                "INSERT INTO pauses (kind, name, since) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
+                params![kind, name, millis(*since)],
+            )
+        }
+        Change::Resume(subject) => {
+            let (kind, name) = key(subject);
+            execute(write, "DELETE FROM pauses WHERE kind = ?1 AND name = ?2", [kind, name])
+        }
+        Change::AttendToAll => {
+            execute(write, "UPDATE runs SET attend_at = 0 WHERE ended_at IS NULL", [])?;
+            Ok(true)
+        }
+    }
+}
+
+fn insert(write: &Transaction<'_>, row: &Row) -> rusqlite::Result<bool> {
+    let run = &row.run;
+    let policy = policy_id(write, &run.policy)?;
+    execute(
+        write,
+        "INSERT INTO runs (job, disk, due, target, owner, policy, start_at, state, body, attempts, setback, unsure,
+                           attend_at, began_at, ended_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15) ON CONFLICT DO NOTHING",
+        params![
+            run.id.job.as_str(),
+            run.id.disk.as_str(),
+            run.id.due.as_second(),
+            row.target.as_str(),
+            row.owner.as_str(),
+            policy,
+            millis(run.start_at),
+            run.state.name(),
+            json(&run.state)?,
+            run.attempts,
+            run.setback.as_ref().map(json).transpose()?,
+            run.unsure,
+            row.ended_at.is_none().then(|| millis(run.start_at)),
+            row.began_at.map(millis),
+            row.ended_at.map(millis),
+        ],
+    )
+}
+
+/// The guard of "one at a time on a disk" stands here, where the intent is written, so that no interleaving of
+/// tasks can pass it.
+fn begin(write: &Transaction<'_>, run: &Run, now: Timestamp) -> rusqlite::Result<bool> {
+    let begun = execute(
+        write,
+        "UPDATE runs SET state = ?4, body = ?5, attempts = ?6, began_at = coalesce(began_at, ?7), attend_at = ?7
+         WHERE job = ?1 AND disk = ?2 AND due = ?3 AND ended_at IS NULL AND state IN ('planned', 'absent')
+           AND NOT EXISTS (SELECT 1 FROM runs b WHERE b.disk = ?2 AND b.ended_at IS NULL
+                           AND b.state IN ('creating', 'tracking'))",
+        params![
+            run.id.job.as_str(),
+            run.id.disk.as_str(),
+            run.id.due.as_second(),
+            run.state.name(),
+            json(&run.state)?,
+            run.attempts,
+            millis(now),
+        ],
+    )?;
+    if begun {
+        execute(
+            write,
+            "UPDATE runs SET attend_at = 0
+             WHERE job = ?1 AND disk = ?2 AND due < ?3 AND ended_at IS NULL AND state IN ('planned', 'absent')",
+            params![run.id.job.as_str(), run.id.disk.as_str(), run.id.due.as_second()],
+        )?;
+    }
+    Ok(begun)
+}
+
+fn save(
+    write: &Transaction<'_>,
+    run: &Run,
+    attend_at: Timestamp,
+    now: Timestamp,
+    unless: &str,
+) -> rusqlite::Result<bool> {
+    let ended = run.state.is_ended();
+    let sql = format!(
+        "UPDATE runs SET state = ?4, body = ?5, attempts = ?6, setback = ?7, unsure = ?8, attend_at = ?9, ended_at = ?10
+         WHERE job = ?1 AND disk = ?2 AND due = ?3 AND {unless}"
+    );
+    execute(
+        write,
+        &sql,
+        params![
+            run.id.job.as_str(),
+            run.id.disk.as_str(),
+            run.id.due.as_second(),
+            run.state.name(),
+            json(&run.state)?,
+            run.attempts,
+            run.setback.as_ref().map(json).transpose()?,
+            run.unsure,
+            (!ended).then(|| millis(attend_at)),
+            ended.then(|| millis(now)),
+        ],
+    )
+}
+
+fn upsert_watermark(write: &Transaction<'_>, watermark: &Watermark) -> rusqlite::Result<bool> {
+    execute(
+        write,
+        "INSERT INTO schedules (job, disk, schedule, planned_through, next_due) VALUES (?1, ?2, ?3, ?4, ?5)
+         ON CONFLICT (job, disk) DO UPDATE SET schedule = excluded.schedule,
+             planned_through = excluded.planned_through, next_due = excluded.next_due",
+        params![
+            watermark.job.as_str(),
+            watermark.disk.as_str(),
+            watermark.schedule,
+            watermark.planned_through.as_second(),
+            watermark.next_due.map(Timestamp::as_second),
+        ],
+    )
+}
+
+fn policy_id(write: &Transaction<'_>, policy: &Policy) -> rusqlite::Result<i64> {
+    let body = json(policy)?;
+    execute(write, "INSERT INTO policies (body) VALUES (?1) ON CONFLICT DO NOTHING", [&body])?;
+    write.prepare_cached("SELECT id FROM policies WHERE body = ?1")?.query_row([&body], |row| row.get(0))
+}
+
+fn execute<P: rusqlite::Params>(write: &Transaction<'_>, sql: &str, params: P) -> rusqlite::Result<bool> {
+    Ok(write.prepare_cached(sql)?.execute(params)? > 0)
+}
+
+fn states(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Waiting => "('planned', 'absent')",
+        Stage::Unresolved => "('creating')",
+        Stage::Accepted => "('tracking')",
+    }
+}
+
+fn key(subject: &Subject) -> (&'static str, &str) {
+    match subject {
+        Subject::Job(job) => ("job", job.as_str()),
+        Subject::Disk(disk) => ("disk", disk.as_str()),
+    }
+}
+
+fn read_run(row: &SqlRow<'_>, with_facts: bool) -> Result<(Row, Facts), JournalError> {
+    let key = || {
+        let part = |index| row.get::<_, String>(index).unwrap_or_default();
+        format!("{}/{}/{}", part(0), part(1), row.get::<_, i64>(2).unwrap_or_default())
+    };
+    let read = || -> rusqlite::Result<(Row, Facts)> {
+        let run = Run {
+            id: RunId { job: parsed(row, 0)?, disk: parsed(row, 1)?, due: from_second(row.get(2)?) },
+            policy: decoded(row, 5)?,
+            start_at: from_millis(row.get(6)?),
+            state: decoded::<State>(row, 7)?,
+            attempts: row.get(8)?,
+            setback: if row.get_ref(9)? == rusqlite::types::ValueRef::Null {
+                None
+            } else {
+                Some(decoded(row, 9)?)
+            },
+            unsure: row.get(10)?,
+        };
+        let facts = if with_facts {
+            Facts { disk_busy: row.get(13)?, superseded: row.get(14)?, paused: row.get(15)? }
+        } else {
+            Facts::default()
+        };
+        let began_at = row.get::<_, Option<i64>>(11)?.map(from_millis);
+        let ended_at = row.get::<_, Option<i64>>(12)?.map(from_millis);
+        Ok((Row { run, target: parsed(row, 3)?, owner: parsed(row, 4)?, began_at, ended_at }, facts))
+    };
+    read().map_err(|error| JournalError::Unreadable { run: key(), why: error.to_string() })
+}
+
+fn read_watermark(row: &SqlRow<'_>) -> rusqlite::Result<Watermark> {
+    Ok(Watermark {
+        job: parsed(row, 0)?,
+        disk: parsed(row, 1)?,
+        schedule: row.get(2)?,
+        planned_through: from_second(row.get(3)?),
+        next_due: row.get::<_, Option<i64>>(4)?.map(from_second),
+    })
+}
+
+fn parsed<T>(row: &SqlRow<'_>, index: usize) -> rusqlite::Result<T>
+where
+    T: std::str::FromStr,
+    T::Err: std::error::Error + Send + Sync + 'static,
+{
+    let text = row.get_ref(index)?.as_str()?;
+    text.parse().map_err(|error| unreadable(index, error))
+}
+
+fn decoded<T: serde::de::DeserializeOwned>(row: &SqlRow<'_>, index: usize) -> rusqlite::Result<T> {
+    serde_json::from_str(row.get_ref(index)?.as_str()?).map_err(|error| unreadable(index, error))
+}
+
+fn unreadable(index: usize, error: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(index, rusqlite::types::Type::Text, Box::new(error))
+}
+
+fn json(value: &impl serde::Serialize) -> rusqlite::Result<String> {
+    serde_json::to_string(value).map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
+}
+
+fn from_json<T: serde::de::DeserializeOwned>(what: &str, body: &str) -> Result<T, JournalError> {
+    serde_json::from_str(body)
+        .map_err(|error| JournalError::Unreadable { run: what.to_owned(), why: error.to_string() })
+}
+
+fn failed(doing: &'static str) -> impl Fn(rusqlite::Error) -> JournalError {
+    move |source| JournalError::Database { doing, source }
+}
+
+fn known() -> i64 {
+    i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX)
+}
+
+fn millis(instant: Timestamp) -> i64 {
+    instant.as_millisecond()
+}
+
+fn from_millis(millis: i64) -> Timestamp {
+    Timestamp::from_millisecond(millis).unwrap_or(Timestamp::MAX)
+}
+
+fn from_second(second: i64) -> Timestamp {
+    Timestamp::from_second(second).unwrap_or(Timestamp::MAX)
+}

@@ -1,0 +1,261 @@
+//! What a journal must be able to do: the trait, and the rows and changes that cross it.
+//!
+//! Responsible for the vocabulary. It refuses to know a database; `sqlite` is one.
+
+use backup_core::{DiskId, Facts, JobName, Owner, Run, RunId, TargetName};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// A run with what goes with its row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// The run.
+    pub run: Run,
+    /// The target it was planned for.
+    pub target: TargetName,
+    /// The owner it was planned under: with the run's id, the name of its backup.
+    pub owner: Owner,
+    /// When its first attempt began.
+    pub began_at: Option<Timestamp>,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+}
+
+/// Up to where the due instants of a job on a disk have been planned, and by which schedule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Watermark {
+    /// The job.
+    pub job: JobName,
+    /// The disk.
+    pub disk: DiskId,
+    /// The schedule, as text: cron expression and zone.
+    pub schedule: String,
+    /// All due instants up to this one are planned.
+    pub planned_through: Timestamp,
+    /// The next one.
+    pub next_due: Option<Timestamp>,
+}
+
+/// Which runs a task attends to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Without an attempt that may have had its effect: planned, absent.
+    Waiting,
+    /// With an attempt whose effect is unknown: creating.
+    Unresolved,
+    /// With a backup that is not NORMAL yet: tracking.
+    Accepted,
+}
+
+/// Something to write. A batch of changes is written whole or not at all; each is applied or, where what it
+/// presumes no longer holds, left out.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// New runs (those that exist already are left as they are) and the new watermark, together.
+    Plan {
+        /// The runs; an ended one is a record of misses.
+        rows: Vec<Row>,
+        /// The watermark.
+        watermark: Watermark,
+    },
+    /// A run that a person asked for. Left out where it exists.
+    Ask(Row),
+    /// The intent of an attempt. Left out where the run is no longer waiting, or another run holds the disk.
+    Begin(Run, Timestamp),
+    /// What is known of a run now, and when to attend to it next. Left out where it had ended.
+    Save {
+        /// The run.
+        run: Run,
+        /// Not worth a look before.
+        attend_at: Timestamp,
+        /// The wall clock, for the record of a run that ends.
+        now: Timestamp,
+    },
+    /// A waiting run, as [`Change::Save`]; left out where it is no longer waiting.
+    SaveWaiting {
+        /// The run.
+        run: Run,
+        /// Not worth a look before.
+        attend_at: Timestamp,
+        /// The wall clock.
+        now: Timestamp,
+    },
+    /// An ended run comes back to life. Left out where it has not ended.
+    Revive(Run),
+    /// Terminal events that were logged.
+    Reported(Vec<RunId>),
+    /// Watermarks that begin, or change their schedule.
+    Watermarks(Vec<Watermark>),
+    /// Watermarks of jobs and disks that left the configuration.
+    Forget(Vec<(JobName, DiskId)>),
+    /// A command's request.
+    Request {
+        /// A repeat with the same id is left out.
+        request_id: String,
+        /// What is asked.
+        body: Request,
+        /// When.
+        made_at: Timestamp,
+    },
+    /// The daemon's answer to a request.
+    Answer(i64, Answer),
+    /// A job or disk is paused.
+    Pause(Subject, Timestamp),
+    /// And resumed. Left out where it was not paused.
+    Resume(Subject),
+    /// Every run that has not ended wants attention now.
+    AttendToAll,
+}
+
+/// What a command asks of the daemon.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "ask", rename_all = "snake_case")]
+pub enum Request {
+    /// A backup of these disks, now.
+    Backup {
+        /// The disks.
+        disks: Vec<DiskId>,
+        /// Under this job.
+        job: Option<JobName>,
+    },
+    /// Another attempt of a run that has ended.
+    Retry {
+        /// The run, as text.
+        run: String,
+    },
+}
+
+/// What the daemon says to a request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "answer", rename_all = "snake_case")]
+pub enum Answer {
+    /// These runs do it.
+    Runs {
+        /// The runs, as text.
+        runs: Vec<String>,
+    },
+    /// It cannot be done.
+    Refused {
+        /// Why.
+        why: String,
+    },
+}
+
+/// What can be paused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// All runs of a job.
+    Job(JobName),
+    /// All runs on a disk.
+    Disk(DiskId),
+}
+
+/// Which runs `history` shows.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// Of this job.
+    pub job: Option<JobName>,
+    /// On this disk.
+    pub disk: Option<DiskId>,
+    /// In this state.
+    pub state: Option<String>,
+    /// Due no earlier.
+    pub since: Option<Timestamp>,
+    /// At most so many, the latest due first.
+    pub limit: u32,
+}
+
+/// How a job on a disk stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// The watermark.
+    pub watermark: Watermark,
+    /// The last run that ended, if any.
+    pub last: Option<Row>,
+    /// When the last completed run's backup was seen NORMAL, and its due instant.
+    pub last_good: Option<(Timestamp, Timestamp)>,
+}
+
+/// Why the journal could not do it.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// The file is of a newer program.
+    #[error(
+        "journal {path} has format {found}, and this program knows {known} at most: use the program that wrote it, or a newer one"
+    )]
+    Newer {
+        /// The file.
+        path: String,
+        /// Its format.
+        found: i64,
+        /// The newest known.
+        known: i64,
+    },
+    /// The database failed.
+    #[error("failed to {doing} the journal")]
+    Database {
+        /// The operation.
+        doing: &'static str,
+        /// The database's word.
+        #[source]
+        source: rusqlite::Error,
+    },
+    /// A row that cannot be read.
+    #[error("run {run} in the journal cannot be read: {why}")]
+    Unreadable {
+        /// The row's key.
+        run: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The thread that did it is gone.
+    #[error("the journal's worker is gone")]
+    Gone,
+}
+
+/// A durable record of runs. Calls block; every write is durable when it returns.
+pub trait Store: Send {
+    /// Writes a batch, whole or not at all; says of each change whether it was applied.
+    fn apply(&mut self, changes: &[Change]) -> Result<Vec<bool>, JournalError>;
+    /// Begins an epoch: its number, never used before. Every run that has not ended wants attention.
+    fn begin_epoch(&mut self) -> Result<u64, JournalError>;
+    /// Runs of a target and stage that want attention at `now`, the longest waiting first, at most `limit`.
+    /// Rows that cannot be read are the second part: they never hold up the others.
+    fn to_attend(
+        &self,
+        target: &TargetName,
+        stage: Stage,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<(Vec<(Row, Facts)>, Vec<JournalError>), JournalError>;
+    /// When a run of the stage next wants attention.
+    fn next_attention(&self, target: &TargetName, stage: Stage) -> Result<Option<Timestamp>, JournalError>;
+    /// The targets of runs that have not ended.
+    fn open_targets(&self) -> Result<Vec<TargetName>, JournalError>;
+    /// Runs that have not ended, by the number in each state.
+    fn open_counts(&self) -> Result<Vec<(String, u64)>, JournalError>;
+    /// Waiting runs.
+    fn waiting(&self) -> Result<Vec<Row>, JournalError>;
+    /// One run.
+    fn run(&self, id: &RunId) -> Result<Option<Row>, JournalError>;
+    /// Ended runs whose terminal event is not known to be logged, at most `limit`.
+    fn unreported(&self, limit: usize) -> Result<Vec<Row>, JournalError>;
+    /// Runs for people to read.
+    fn history(&self, filter: &Filter) -> Result<Vec<Row>, JournalError>;
+    /// All watermarks.
+    fn watermarks(&self) -> Result<Vec<Watermark>, JournalError>;
+    /// Watermarks whose next due instant has come, the earliest first, at most `limit`.
+    fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<Watermark>, JournalError>;
+    /// The earliest next due instant.
+    fn next_due(&self) -> Result<Option<Timestamp>, JournalError>;
+    /// How each job stands on each disk.
+    fn standings(&self) -> Result<Vec<Standing>, JournalError>;
+    /// Requests without an answer.
+    fn open_requests(&self) -> Result<Vec<(i64, Request)>, JournalError>;
+    /// A request's number by its id.
+    fn request_number(&self, request_id: &str) -> Result<Option<i64>, JournalError>;
+    /// The answer to a request, once there is one.
+    fn answer(&self, number: i64) -> Result<Option<Answer>, JournalError>;
+    /// What is paused.
+    fn pauses(&self) -> Result<Vec<(Subject, Timestamp)>, JournalError>;
+}
