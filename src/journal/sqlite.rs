@@ -94,24 +94,24 @@ impl Sqlite {
         &self,
         sql: &str,
         params: P,
-    ) -> Result<(Vec<(Row, Facts)>, Vec<JournalError>), JournalError> {
+    ) -> Result<ToAttend, JournalError> {
         let mut statement = self.connection.prepare_cached(sql).map_err(failed("read"))?;
         let with_facts = statement.column_count() > 13;
         let mut found = statement.query(params).map_err(failed("read"))?;
-        let (mut good, mut bad) = (Vec::new(), Vec::new());
+        let mut all = ToAttend::default();
         while let Some(row) = found.next().map_err(failed("read"))? {
             match read_run(row, with_facts) {
-                Ok(read) => good.push(read),
-                Err(error) => bad.push(error),
+                Ok(read) => all.runs.push(read),
+                Err(error) => all.unreadable.push(error),
             }
         }
-        Ok((good, bad))
+        Ok(all)
     }
 
     /// Rows of a query in which one that cannot be read is an error of the whole.
     fn plain_rows<P: rusqlite::Params>(&self, sql: &str, params: P) -> Result<Vec<Row>, JournalError> {
-        let (good, bad) = self.rows(sql, params)?;
-        bad.into_iter().next().map_or_else(|| Ok(good.into_iter().map(|(row, _)| row).collect()), Err)
+        let ToAttend { runs, unreadable } = self.rows(sql, params)?;
+        unreadable.into_iter().next().map_or_else(|| Ok(runs.into_iter().map(|(row, _)| row).collect()), Err)
     }
 
     fn many<T, P: rusqlite::Params>(
@@ -174,7 +174,7 @@ impl Store for Sqlite {
         stage: Stage,
         now: Timestamp,
         limit: usize,
-    ) -> Result<(Vec<(Row, Facts)>, Vec<JournalError>), JournalError> {
+    ) -> Result<ToAttend, JournalError> {
         let sql = format!(
             "SELECT {RUN},
                 EXISTS (SELECT 1 FROM runs b WHERE b.disk = r.disk AND b.ended_at IS NULL
@@ -191,12 +191,18 @@ impl Store for Sqlite {
         self.rows(&sql, params![target.as_str(), millis(now), i64::try_from(limit).unwrap_or(i64::MAX)])
     }
 
-    fn next_attention(&self, target: &TargetName, stage: Stage) -> Result<Option<Timestamp>, JournalError> {
+    fn next_attention(
+        &self,
+        target: &TargetName,
+        stage: Stage,
+        now: Timestamp,
+    ) -> Result<Option<Timestamp>, JournalError> {
         let sql = format!(
-            "SELECT min(attend_at) FROM runs WHERE target = ?1 AND ended_at IS NULL AND state IN {}",
+            "SELECT min(attend_at) FROM runs
+             WHERE target = ?1 AND ended_at IS NULL AND state IN {} AND attend_at > ?2",
             states(stage)
         );
-        self.one(&sql, [target.as_str()], |row| row.get::<_, Option<i64>>(0))
+        self.one(&sql, params![target.as_str(), millis(now)], |row| row.get::<_, Option<i64>>(0))
             .map(|found| found.flatten().map(from_millis))
     }
 
@@ -361,6 +367,16 @@ fn apply(write: &Transaction<'_>, change: &Change) -> rusqlite::Result<bool> {
         }
         Change::SaveWaiting { run, attend_at, now } => {
             save(write, run, *attend_at, *now, "ended_at IS NULL AND state IN ('planned', 'absent')")
+        }
+        Change::Attend(runs) => {
+            for (run, at) in runs {
+                execute(
+                    write,
+                    "UPDATE runs SET attend_at = ?4 WHERE job = ?1 AND disk = ?2 AND due = ?3 AND ended_at IS NULL",
+                    params![run.job.as_str(), run.disk.as_str(), run.due.as_second(), millis(*at)],
+                )?;
+            }
+            Ok(true)
         }
         Change::Revive(run) => execute(
             write,

@@ -47,6 +47,15 @@ pub enum Stage {
     Accepted,
 }
 
+/// Runs that want attention.
+#[derive(Debug, Default)]
+pub struct ToAttend {
+    /// Each with what the journal knows besides.
+    pub runs: Vec<(Row, Facts)>,
+    /// Rows that cannot be read: they never hold up the others.
+    pub unreadable: Vec<JournalError>,
+}
+
 /// Something to write. A batch of changes is written whole or not at all; each is applied or, where what it
 /// presumes no longer holds, left out.
 #[derive(Clone, Debug)]
@@ -80,6 +89,8 @@ pub enum Change {
         /// The wall clock.
         now: Timestamp,
     },
+    /// Runs that are not worth a look before these instants.
+    Attend(Vec<(RunId, Timestamp)>),
     /// An ended run comes back to life. Left out where it has not ended.
     Revive(Run),
     /// Terminal events that were logged.
@@ -220,16 +231,20 @@ pub trait Store: Send {
     /// Begins an epoch: its number, never used before. Every run that has not ended wants attention.
     fn begin_epoch(&mut self) -> Result<u64, JournalError>;
     /// Runs of a target and stage that want attention at `now`, the longest waiting first, at most `limit`.
-    /// Rows that cannot be read are the second part: they never hold up the others.
     fn to_attend(
         &self,
         target: &TargetName,
         stage: Stage,
         now: Timestamp,
         limit: usize,
-    ) -> Result<(Vec<(Row, Facts)>, Vec<JournalError>), JournalError>;
-    /// When a run of the stage next wants attention.
-    fn next_attention(&self, target: &TargetName, stage: Stage) -> Result<Option<Timestamp>, JournalError>;
+    ) -> Result<ToAttend, JournalError>;
+    /// When a run of the stage next wants attention, later than `now`.
+    fn next_attention(
+        &self,
+        target: &TargetName,
+        stage: Stage,
+        now: Timestamp,
+    ) -> Result<Option<Timestamp>, JournalError>;
     /// The targets of runs that have not ended.
     fn open_targets(&self) -> Result<Vec<TargetName>, JournalError>;
     /// Runs that have not ended, by the number in each state.
