@@ -1,3 +1,6 @@
 //! The daemon: acts on what `backup-core` decides. Not a public API; see `docs/stability.md`.
 
+pub mod clock;
 pub mod journal;
+pub mod random;
+pub mod report;

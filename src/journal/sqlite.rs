@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row as SqlRow, Transaction, params};
 
 use super::store::{
-    Answer, Change, Filter, JournalError, Request, Row, Stage, Standing, Store, Subject, Watermark,
+    Answer, Change, Filter, JournalError, Request, Row, Stage, Standing, Store, Subject, ToAttend, Watermark,
 };
 
 /// The migrations, oldest first; a file's `user_version` says how many it has had.
@@ -90,11 +90,7 @@ impl Sqlite {
     }
 
     /// Rows that can be read, and the errors of those that cannot.
-    fn rows<P: rusqlite::Params>(
-        &self,
-        sql: &str,
-        params: P,
-    ) -> Result<ToAttend, JournalError> {
+    fn rows<P: rusqlite::Params>(&self, sql: &str, params: P) -> Result<ToAttend, JournalError> {
         let mut statement = self.connection.prepare_cached(sql).map_err(failed("read"))?;
         let with_facts = statement.column_count() > 13;
         let mut found = statement.query(params).map_err(failed("read"))?;

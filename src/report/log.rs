@@ -7,8 +7,8 @@ use std::io::IsTerminal as _;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::time::FormatTime;
 
-use super::event::{Event, Fields, Level};
 use super::Report;
+use super::event::{Event, Fields, Level};
 
 /// How lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -30,8 +30,21 @@ impl Report for Log {
         macro_rules! say {
             ($level:ident) => {{
                 let Fields {
-                    job, disk_id, due, run, attempt, backup_id, backup_name, request_id, code, class, retry_in_ms,
-                    took_ms, lag_ms, reason, target,
+                    job,
+                    disk_id,
+                    due,
+                    run,
+                    attempt,
+                    backup_id,
+                    backup_name,
+                    request_id,
+                    code,
+                    class,
+                    retry_in_ms,
+                    took_ms,
+                    lag_ms,
+                    reason,
+                    target,
                 } = &*event.fields;
                 tracing::$level!(
                     event = event.kind.name(),

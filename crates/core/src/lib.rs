@@ -9,6 +9,7 @@ pub mod moment;
 pub mod next_step;
 pub mod retry;
 pub mod run;
+pub mod schedule;
 
 pub use id::{BackupId, BackupName, DiskId, InvalidId, JobName, Owner, RunId, TargetName};
 pub use moment::{Mark, Now};

@@ -1,0 +1,188 @@
+//! Schedules: when a job is due, and when its runs start.
+//!
+//! Responsible for due instants in the job's own zone, over DST changes too, and for spread and blackout, which
+//! move the start and never the due instant. It refuses expressions with seconds, and those that never come.
+//!
+//! A local time that a DST gap skips is due once, at the gap's end; one that a fold repeats is due once, at its
+//! first pass; interval patterns (`*/30 * * * *`, hourly ones) are due at each real interval, both passes.
+
+mod blackout;
+mod spread;
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use croner::Cron;
+use croner::parser::{CronParser, Seconds, Year};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+pub use blackout::{Blackout, Days};
+pub use spread::offset;
+
+use crate::id::{DiskId, JobName};
+
+/// What a schedule's text keeps apart: cron expression, zone.
+const SEPARATOR: char = '@';
+
+/// A cron expression in a time zone. Cheap to clone.
+///
+/// Its text, `30 2 * * *@Asia/Shanghai`, is what a watermark keeps.
+#[derive(Clone)]
+pub struct Schedule(Arc<Inner>);
+
+struct Inner {
+    text: String,
+    cron: Cron,
+    zone: TimeZone,
+    zone_name: String,
+}
+
+/// Why a schedule makes no sense.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ScheduleError {
+    /// Not five fields.
+    #[error(
+        "a cron expression has five fields (minute hour day-of-month month day-of-week), and this has {0}"
+    )]
+    Fields(usize),
+    /// A field that cannot be read.
+    #[error("the {field} field `{text}` makes no sense: {why}")]
+    Field {
+        /// The field's name.
+        field: &'static str,
+        /// As written.
+        text: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// It never comes.
+    #[error("it never comes: no year has such a day")]
+    Never,
+    /// Not a zone.
+    #[error("there is no time zone `{0}`")]
+    Zone(String),
+}
+
+const FIELDS: [&str; 5] = ["minute", "hour", "day-of-month", "month", "day-of-week"];
+
+impl Schedule {
+    /// Reads a cron expression of five fields, due in the zone of this IANA name.
+    ///
+    /// # Errors
+    /// Says which field is at fault, or that the zone is unknown, or that no instant matches.
+    pub fn new(cron: &str, zone: &str) -> Result<Self, ScheduleError> {
+        let time_zone = TimeZone::get(zone).map_err(|_| ScheduleError::Zone(zone.to_owned()))?;
+        let fields: Vec<&str> = cron.split_whitespace().collect();
+        if fields.len() != FIELDS.len() {
+            return Err(ScheduleError::Fields(fields.len()));
+        }
+        let parser = CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build();
+        // One at a time first, so that the message can name the one at fault.
+        for (index, (name, text)) in FIELDS.iter().zip(&fields).enumerate() {
+            let mut alone = ["*"; FIELDS.len()];
+            alone[index] = text;
+            parser.parse(&alone.join(" ")).map_err(|error| ScheduleError::Field {
+                field: name,
+                text: (*text).to_owned(),
+                why: error
+                    .to_string()
+                    .trim_start_matches("Component error: ")
+                    .trim_end_matches('.')
+                    .to_owned(),
+            })?;
+        }
+        let normal = fields.join(" ");
+        let cron = parser.parse(&normal).map_err(|error| ScheduleError::Field {
+            field: "whole",
+            text: normal.clone(),
+            why: error.to_string(),
+        })?;
+        let text = format!("{normal}{SEPARATOR}{zone}");
+        let schedule = Self(Arc::new(Inner { text, cron, zone: time_zone, zone_name: zone.to_owned() }));
+        // The longest wait of an expression that comes at all is from one 29 February to the next over 2100.
+        schedule.next_after(Timestamp::UNIX_EPOCH).map(|_| schedule.clone()).ok_or(ScheduleError::Never)
+    }
+
+    /// The first due instant strictly after `instant`, in whole seconds; none where time ends.
+    #[must_use]
+    pub fn next_after(&self, instant: Timestamp) -> Option<Timestamp> {
+        // To the second below: the library would look from the fraction on.
+        let whole = Timestamp::from_second(instant.as_millisecond().div_euclid(1000)).ok()?;
+        let next =
+            self.0.cron.find_next_occurrence(&whole.to_zoned(self.0.zone.clone()), false).ok()?.timestamp();
+        (next > instant).then_some(next)
+    }
+
+    /// All due instants strictly after `instant`, in order.
+    pub fn after(&self, instant: Timestamp) -> impl Iterator<Item = Timestamp> + '_ {
+        std::iter::successors(self.next_after(instant), |due| self.next_after(*due))
+    }
+
+    /// The zone.
+    #[must_use]
+    pub fn zone(&self) -> &TimeZone {
+        &self.0.zone
+    }
+
+    /// The zone's IANA name.
+    #[must_use]
+    pub fn zone_name(&self) -> &str {
+        &self.0.zone_name
+    }
+
+    /// The cron expression, its fields one space apart.
+    #[must_use]
+    pub fn cron(&self) -> &str {
+        self.0.text.split(SEPARATOR).next().unwrap_or_default()
+    }
+
+    /// As text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0.text
+    }
+}
+
+/// When a run that is due at `due` starts: the disk's offset within `spread` later, and moved past any blackout.
+#[must_use]
+pub fn start_at(
+    due: Timestamp,
+    job: &JobName,
+    disk: &DiskId,
+    spread: Duration,
+    blackouts: &[Blackout],
+    zone: &TimeZone,
+) -> Timestamp {
+    let spread = crate::run::later(due, offset(job, disk, spread));
+    blackout::defer(spread, blackouts, zone)
+}
+
+impl FromStr for Schedule {
+    type Err = ScheduleError;
+
+    fn from_str(text: &str) -> Result<Self, ScheduleError> {
+        let (cron, zone) = text.split_once(SEPARATOR).ok_or_else(|| ScheduleError::Zone(String::new()))?;
+        Self::new(cron, zone)
+    }
+}
+
+impl fmt::Display for Schedule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.text)
+    }
+}
+
+impl fmt::Debug for Schedule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Schedule({})", self.0.text)
+    }
+}
+
+impl PartialEq for Schedule {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.text == other.0.text
+    }
+}

@@ -1,0 +1,193 @@
+//! The world that tasks act in, and the daemon as a whole: start, reload, stop.
+//!
+//! Responsible for building what tasks share and for running them until they are told to stop. It refuses to
+//! hold state about runs: that is the journal's.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use backup_core::retry::RetryPolicy;
+use backup_core::{Run, Step, TargetName, next_step};
+use jiff::Timestamp;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Time;
+use crate::cloud::Cloud;
+use crate::config::Config;
+use crate::journal::{Change, Journal, SharedError};
+use crate::random::Random;
+use crate::report::{Event, Kind, Report};
+
+/// What the app is built from; tests and simulations bring their own.
+pub struct Parts {
+    /// The clock and the epoch.
+    pub time: Time,
+    /// Jitter.
+    pub random: Random,
+    /// The record of runs.
+    pub journal: Journal,
+    /// Where events go.
+    pub report: Arc<dyn Report>,
+    /// How often and how long setbacks are waited out.
+    pub retry: RetryPolicy,
+}
+
+/// A configuration in force, with a client for each of its targets.
+pub struct Settings {
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// The targets' clients; those of targets that are gone stay while runs of theirs are under way.
+    pub clouds: BTreeMap<TargetName, Cloud>,
+}
+
+/// What tasks share.
+pub struct App {
+    /// The parts.
+    pub parts: Parts,
+    /// Told when a task has reason to look at the journal before its next heartbeat.
+    pub pokes: Pokes,
+    /// Cancelled when no new call may be made.
+    pub stop: CancellationToken,
+    settings: RwLock<Arc<Settings>>,
+    unwritable: AtomicBool,
+}
+
+/// A bell for each task.
+#[derive(Default)]
+pub struct Pokes {
+    /// The planner's.
+    pub plan: Notify,
+    /// The submitter's.
+    pub submit: Notify,
+    /// The tracker's.
+    pub track: Notify,
+    /// The teller's.
+    pub tell: Notify,
+    /// The watcher's.
+    pub watch: Notify,
+}
+
+impl Pokes {
+    /// Rings all of them.
+    pub fn all(&self) {
+        for bell in [&self.plan, &self.submit, &self.track, &self.tell, &self.watch] {
+            bell.notify_one();
+        }
+    }
+}
+
+/// The pause before a failed write to the journal is tried again.
+const REWRITE: Duration = Duration::from_secs(1);
+
+impl App {
+    /// An app with this configuration in force.
+    #[must_use]
+    pub fn new(parts: Parts, settings: Settings) -> Arc<Self> {
+        Arc::new(Self {
+            parts,
+            pokes: Pokes::default(),
+            stop: CancellationToken::new(),
+            settings: RwLock::new(Arc::new(settings)),
+            unwritable: AtomicBool::new(false),
+        })
+    }
+
+    /// The configuration in force.
+    pub fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&self.settings.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Puts another configuration in force.
+    pub fn replace_settings(&self, settings: Settings) {
+        *self.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
+    }
+
+    /// The client of a target; none where the configuration does not know it (any more).
+    pub fn cloud(&self, target: &TargetName) -> Option<Cloud> {
+        self.settings().clouds.get(target).cloned()
+    }
+
+    /// Now, for a decision.
+    pub fn now(&self) -> backup_core::Now {
+        self.parts.time.now()
+    }
+
+    /// Reports an event.
+    pub fn say(&self, event: &Event) {
+        self.parts.report.report(event);
+    }
+
+    /// Reports something that should not be.
+    pub fn fault(&self, error: &dyn std::error::Error) {
+        self.say(&Event::new(Kind::DaemonFault, chain(error)));
+    }
+
+    /// Writes a change. A failure is reported once, and its end too.
+    pub async fn write(&self, change: Change) -> Result<bool, SharedError> {
+        let outcome = self.parts.journal.write(change).await;
+        match &outcome {
+            Ok(_) => {
+                if self.unwritable.swap(false, Ordering::Relaxed) {
+                    self.say(&Event::new(Kind::JournalWritable, "the journal can be written again"));
+                }
+            }
+            Err(error) => {
+                if !self.unwritable.swap(true, Ordering::Relaxed) {
+                    let message = format!("no backup is started until the journal can be written: {}", chain(error));
+                    self.say(&Event::new(Kind::JournalUnwritable, message));
+                }
+            }
+        }
+        outcome
+    }
+
+    /// Writes what happened, however long it takes. Only a stop ends the trying; the row then says that the
+    /// outcome is unknown, and the next start finds it out.
+    pub async fn persist(&self, change: Change) -> bool {
+        loop {
+            if let Ok(applied) = self.write(change.clone()).await {
+                return applied;
+            }
+            tokio::select! {
+                () = self.stop.cancelled() => return false,
+                () = tokio::time::sleep(REWRITE) => {}
+            }
+        }
+    }
+
+    /// The change that records what is known of a run now.
+    pub fn saving(&self, run: Run) -> Change {
+        let now = self.now();
+        Change::Save { attend_at: attend_at(&run, &now), run, now: now.wall }
+    }
+
+    /// The same for a run without an attempt under way.
+    pub fn saving_waiting(&self, run: Run) -> Change {
+        let now = self.now();
+        Change::SaveWaiting { attend_at: attend_at(&run, &now), run, now: now.wall }
+    }
+}
+
+/// When a run is next worth a look.
+fn attend_at(run: &Run, now: &backup_core::Now) -> Timestamp {
+    match next_step(run, now, backup_core::Facts::default()) {
+        Step::Wait(wait) => now.wall.saturating_add(wait).unwrap_or(Timestamp::MAX),
+        _ => now.wall,
+    }
+}
+
+/// An error and its causes, in one line.
+#[must_use]
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

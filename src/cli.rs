@@ -1,0 +1,123 @@
+//! The command line: its words, and one file for each command.
+//!
+//! Responsible for arguments, output and exit codes. It refuses to decide: commands ask the journal, the
+//! configuration and `backup_core`.
+
+mod backup;
+mod check;
+mod demo;
+mod exit;
+mod history;
+mod next;
+mod open;
+mod pause;
+mod run;
+mod status;
+mod table;
+
+use std::path::PathBuf;
+
+use backup_core::{DiskId, JobName};
+use clap::{Args, Parser, Subcommand};
+
+pub use exit::Exit;
+
+use crate::report::log::{self, Format};
+
+/// Scheduled backups of Tencent Cloud disks (CBS): every due backup is made once, followed until the cloud says
+/// NORMAL, and accounted for.
+#[derive(Parser)]
+#[command(name = "cbs-backupd", version, max_term_width = 100)]
+pub struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Args)]
+struct Global {
+    /// The configuration file
+    #[arg(long, global = true, value_name = "FILE", default_value = "/etc/cbs-backupd/config.yaml")]
+    #[arg(env = "CBS_BACKUPD_CONFIG")]
+    config: PathBuf,
+    /// How log lines look; `auto` is text on a terminal and JSON otherwise
+    #[arg(long, global = true, value_name = "FORMAT", default_value = "auto")]
+    log_format: Format,
+    /// What is logged: a level, or a filter such as `warn,cbs=debug`
+    #[arg(long, global = true, value_name = "FILTER", default_value = "info", env = "CBS_BACKUPD_LOG")]
+    log_level: String,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the daemon in the foreground
+    Run,
+    /// Check the configuration and show when each job is next due
+    Check(check::Arguments),
+    /// Show the coming due instants of every job and disk
+    Next(next::Arguments),
+    /// Make a backup of disks now, and wait until it is good
+    Backup(backup::BackupArguments),
+    /// Try a run again that failed or was skipped, and wait for its end
+    Retry(backup::RetryArguments),
+    /// Show past and present runs
+    History(history::Arguments),
+    /// Show how every job stands; exit code 1 when something is late or failed
+    Status(status::Arguments),
+    /// Hold the runs of a job or a disk until `resume`
+    Pause(pause::Arguments),
+    /// Let the runs of a paused job or disk start again
+    Resume(pause::Arguments),
+    /// Watch a night of 600 disks against a simulated cloud; needs no account and no configuration
+    Demo(demo::Arguments),
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+struct SubjectArguments {
+    /// A job's name
+    #[arg(long, value_name = "JOB")]
+    job: Option<JobName>,
+    /// A disk
+    #[arg(long, value_name = "DISK")]
+    disk: Option<DiskId>,
+}
+
+/// Carries out the command line that the process was given.
+pub fn main() -> std::process::ExitCode {
+    let Cli { global, command } = Cli::parse();
+    if let Err(error) = log::start(global.log_format, &global.log_level) {
+        eprintln!("cbs-backupd: --log-level `{}`: {error}", global.log_level);
+        return Exit::Usage.into();
+    }
+    let outcome = match command {
+        Command::Run => run::run(&global),
+        Command::Check(arguments) => check::check(&global, &arguments),
+        Command::Next(arguments) => next::next(&global, &arguments),
+        Command::Backup(arguments) => backup::backup(&global, arguments),
+        Command::Retry(arguments) => backup::retry(&global, arguments),
+        Command::History(arguments) => history::history(&global, &arguments),
+        Command::Status(arguments) => status::status(&global, &arguments),
+        Command::Pause(arguments) => pause::pause(&global, arguments),
+        Command::Resume(arguments) => pause::resume(&global, arguments),
+        Command::Demo(arguments) => demo::demo(&arguments),
+        Command::Completions { shell } => {
+            use clap::CommandFactory as _;
+            clap_complete::generate(shell, &mut Cli::command(), "cbs-backupd", &mut std::io::stdout());
+            Ok(Exit::Good)
+        }
+    };
+    match outcome {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            eprintln!("{failure}");
+            failure.exit.into()
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! Exit codes, and the failures that lead to them.
+
+use std::fmt;
+use std::process::ExitCode;
+
+use crate::app::chain;
+
+/// How a command ends. The numbers are a contract (`docs/stability.md`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// All is well.
+    Good = 0,
+    /// Something is late or failed.
+    Late = 1,
+    /// The command line makes no sense.
+    Usage = 2,
+    /// Input or output failed.
+    InputOutput = 74,
+    /// Another daemon holds the journal.
+    Held = 75,
+    /// The configuration is faulty.
+    BadConfiguration = 78,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// Why a command could not do its work.
+#[derive(Debug)]
+pub struct Failure {
+    /// How it ends.
+    pub exit: Exit,
+    text: String,
+}
+
+impl Failure {
+    /// A failure, in words fit for `cbs-backupd: {text}`.
+    pub fn new(exit: Exit, text: impl fmt::Display) -> Self {
+        Self { exit, text: format!("cbs-backupd: {text}") }
+    }
+
+    /// A failure whose text says all by itself.
+    pub fn verbatim(exit: Exit, text: impl fmt::Display) -> Self {
+        Self { exit, text: text.to_string() }
+    }
+
+    /// Input or output that failed, for what reason.
+    pub fn io(doing: impl fmt::Display, error: &dyn std::error::Error) -> Self {
+        Self::new(Exit::InputOutput, format_args!("failed to {doing}: {}", chain(error)))
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// What commands return.
+pub type Outcome = Result<Exit, Failure>;

@@ -1,0 +1,99 @@
+//! What several commands begin with: the configuration, the journal, the lock, the app.
+
+use std::collections::BTreeMap;
+use std::fs::{File, TryLockError};
+use std::io::{Read as _, Seek as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use jiff::SignedDuration;
+
+use super::exit::{Exit, Failure};
+use crate::app::{App, Parts, Settings};
+use crate::clock::{Clock, SystemClock, Time};
+use crate::cloud::Clouds;
+use crate::config::Config;
+use crate::journal::{self, Journal, Sqlite};
+use crate::random::Random;
+use crate::report::log::Log;
+
+/// The process's environment, as configuration and credentials read it.
+pub fn environment() -> BTreeMap<String, String> {
+    std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect()
+}
+
+/// The configuration, or all of its mistakes.
+pub fn config(path: &Path) -> Result<Arc<Config>, Failure> {
+    Config::read(path, &environment())
+        .map(Arc::new)
+        .map_err(|errors| Failure::verbatim(Exit::BadConfiguration, errors))
+}
+
+/// The journal, to read beside its daemon or without one; none where none was ever written.
+pub fn journal_to_read(config: &Config) -> Result<Option<Sqlite>, Failure> {
+    Sqlite::open_to_read(&config.state_dir.join(journal::FILE))
+        .map_err(|error| Failure::io("read what happened", &error))
+}
+
+/// The exclusive right to act on a journal. It ends with the process, however that ends.
+pub struct Lock {
+    _file: File,
+}
+
+/// What became of taking the lock.
+pub enum Taken {
+    /// It is ours.
+    Ours(Lock),
+    /// Another process has it; this is what it wrote of itself.
+    Held(String),
+}
+
+/// Takes the lock of a state directory, making the directory as needed.
+pub fn lock(state_dir: &Path) -> Result<Taken, Failure> {
+    let path: PathBuf = state_dir.join("lock");
+    let failed = |error: std::io::Error| Failure::io(format_args!("lock {}", path.display()), &error);
+    std::fs::create_dir_all(state_dir).map_err(failed)?;
+    let mut file =
+        File::options().read(true).write(true).create(true).truncate(false).open(&path).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => {
+            file.set_len(0).and_then(|()| file.rewind()).map_err(failed)?;
+            writeln!(file, "process {}", std::process::id()).map_err(failed)?;
+            Ok(Taken::Ours(Lock { _file: file }))
+        }
+        Err(TryLockError::WouldBlock) => {
+            let mut holder = String::new();
+            file.read_to_string(&mut holder).map_err(failed)?;
+            Ok(Taken::Held(holder.trim().to_owned()))
+        }
+        Err(TryLockError::Error(error)) => Err(failed(error)),
+    }
+}
+
+/// The app over the real world.
+pub async fn app(config: Arc<Config>) -> Result<Arc<App>, Failure> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new(SignedDuration::ZERO));
+    app_with(config, clock, Arc::new(Log)).await
+}
+
+/// The same with another clock and other ears.
+pub async fn app_with(
+    config: Arc<Config>,
+    clock: Arc<dyn Clock>,
+    report: Arc<dyn crate::report::Report>,
+) -> Result<Arc<App>, Failure> {
+    let journal = Journal::open(&config.state_dir).map_err(|error| Failure::io("open the journal", &error))?;
+    let epoch =
+        journal.read(|store| store.begin_epoch()).await.map_err(|error| Failure::io("open the journal", &*error))?;
+    let time = Time::new(clock, epoch);
+    let settings = settings(&config, time.clock(), &Clouds::default())?;
+    let retry = config.retry.clone();
+    let parts = Parts { time, random: Random::from_system(), journal, report, retry };
+    Ok(App::new(parts, settings))
+}
+
+/// A configuration with a client for each of its targets.
+pub fn settings(config: &Arc<Config>, clock: Arc<dyn Clock>, kept: &Clouds) -> Result<Settings, Failure> {
+    let clouds = kept.renewed(config, clock, &environment()).map_err(|error| Failure::io("reach the cloud", &error))?;
+    Ok(Settings { config: Arc::clone(config), clouds })
+}

@@ -1,0 +1,15 @@
+//! The tasks: each reads the journal, moves what it finds one step, and sleeps.
+//!
+//! Responsible for acting on what `backup_core` decides. Tasks take no input: a poke, a heartbeat or their own
+//! next instant wakes them, and a missed, late or doubled one changes nothing.
+
+pub mod attend;
+pub mod driver;
+pub mod look;
+pub mod plan;
+pub mod requests;
+pub mod submit;
+pub mod sync;
+pub mod tell;
+pub mod track;
+pub mod watch;

@@ -1,0 +1,118 @@
+//! The loop that every task runs in.
+//!
+//! Responsible for waking, for the calls that a task has under way, and for an orderly end. It refuses to know
+//! what the task does.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use backup_core::RunId;
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+
+use crate::app::App;
+
+/// No sleep is longer: the wall clock may have been set, the machine may have been asleep.
+const HOP: Duration = Duration::from_secs(30);
+
+/// The calls that a task has under way, by the run that each is for.
+#[derive(Default)]
+pub struct InFlight {
+    calls: JoinSet<()>,
+    runs: HashMap<tokio::task::Id, Vec<RunId>>,
+    claimed: HashSet<RunId>,
+}
+
+impl InFlight {
+    /// Starts a call for `runs`: until it has ended, they are claimed.
+    pub fn start(&mut self, runs: Vec<RunId>, call: impl Future<Output = ()> + Send + 'static) {
+        self.claimed.extend(runs.iter().cloned());
+        let id = self.calls.spawn(call).id();
+        self.runs.insert(id, runs);
+    }
+
+    /// Whether a call for `run` is under way.
+    #[must_use]
+    pub fn has(&self, run: &RunId) -> bool {
+        self.claimed.contains(run)
+    }
+
+    /// How many runs are claimed.
+    #[must_use]
+    pub fn claimed(&self) -> usize {
+        self.claimed.len()
+    }
+
+    /// Waits for a call to end; for ever while there is none.
+    async fn ended(&mut self, app: &App) {
+        match self.calls.join_next_with_id().await {
+            Some(ended) => self.release(app, ended),
+            None => std::future::pending().await,
+        }
+        while let Some(ended) = self.calls.try_join_next_with_id() {
+            self.release(app, ended);
+        }
+    }
+
+    /// A call that panicked is reported; its runs are looked at again like any others.
+    fn release(&mut self, app: &App, ended: Result<(tokio::task::Id, ()), tokio::task::JoinError>) {
+        let id = ended.map(|(id, ())| id).unwrap_or_else(|error| {
+            app.fault(&error);
+            error.id()
+        });
+        for run in self.runs.remove(&id).unwrap_or_default() {
+            self.claimed.remove(&run);
+        }
+    }
+}
+
+/// A task.
+pub trait Task: Send {
+    /// Its bell.
+    fn bell(app: &App) -> &Notify;
+
+    /// Moves what it finds one step; says how long it may sleep if nobody wakes it.
+    fn step(&mut self, app: &Arc<App>, in_flight: &mut InFlight) -> impl Future<Output = Duration> + Send;
+}
+
+/// A sign of life: the monotonic millisecond of a task's last step.
+#[derive(Default)]
+pub struct Pulse(AtomicU64);
+
+impl Pulse {
+    fn beat(&self, app: &App) {
+        self.0.store(millis(app.parts.time.clock().mono()), Ordering::Relaxed);
+    }
+
+    /// How long ago the last step began.
+    #[must_use]
+    pub fn age(&self, app: &App) -> Duration {
+        let now = millis(app.parts.time.clock().mono());
+        Duration::from_millis(now.saturating_sub(self.0.load(Ordering::Relaxed)))
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Runs a task until the app is told to stop, and then until its calls have ended.
+pub async fn drive<T: Task>(mut task: T, app: Arc<App>, pulse: Arc<Pulse>) {
+    let mut in_flight = InFlight::default();
+    loop {
+        pulse.beat(&app);
+        let wait = task.step(&app, &mut in_flight).await.min(HOP);
+        tokio::select! {
+            biased;
+            () = app.stop.cancelled() => break,
+            () = in_flight.ended(&app) => {}
+            () = T::bell(&app).notified() => {}
+            () = tokio::time::sleep(wait) => {}
+        }
+    }
+    while let Some(ended) = in_flight.calls.join_next_with_id().await {
+        in_flight.release(&app, ended);
+    }
+}

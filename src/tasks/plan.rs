@@ -1,0 +1,147 @@
+//! Turns due instants into runs.
+//!
+//! Responsible for moving each watermark up to now, in one write with the runs that it accounts for
+//! (invariant 1). What is due is always computed from the configuration and the watermark, never remembered.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use backup_core::catch_up::{CaughtUp, catch_up};
+use backup_core::run::{Policy, Skip, State};
+use backup_core::schedule::Schedule;
+use backup_core::{JobName, Owner, Run, RunId, TargetName};
+use jiff::Timestamp;
+use tokio::sync::Notify;
+
+use super::driver::{InFlight, Task};
+use crate::app::App;
+use crate::config::{Config, Job};
+use crate::journal::{Change, Row, SharedError, Watermark};
+use crate::report::{Event, Kind};
+
+/// Watermarks moved in one batch.
+const BATCH: usize = 1000;
+
+/// The task.
+pub struct Plan;
+
+impl Task for Plan {
+    fn bell(app: &App) -> &Notify {
+        &app.pokes.plan
+    }
+
+    async fn step(&mut self, app: &Arc<App>, _: &mut InFlight) -> Duration {
+        loop {
+            let now = app.now().wall;
+            let answer = app.parts.journal.read(move |store| Ok((store.due(now, BATCH)?, store.next_due()?))).await;
+            let (due, next) = match answer {
+                Ok(answer) => answer,
+                Err(error) => {
+                    app.fault(&*error);
+                    return Duration::from_secs(1);
+                }
+            };
+            if due.is_empty() {
+                return next.map_or(Duration::MAX, |next| until(now, next));
+            }
+            let settings = app.settings();
+            let plans: Vec<Change> =
+                due.iter().filter_map(|watermark| plan_watermark(&settings.config, watermark, now)).collect();
+            if plans.is_empty() || write_plans(app, plans).await.is_err() {
+                // Of jobs that a reload is removing, or not to be written just now.
+                return Duration::from_secs(1);
+            }
+        }
+    }
+}
+
+fn until(now: Timestamp, next: Timestamp) -> Duration {
+    Duration::try_from(next.duration_since(now)).unwrap_or_default()
+}
+
+/// The runs that a watermark's schedule owes up to `now`, and the watermark after them.
+fn plan_watermark(config: &Config, watermark: &Watermark, now: Timestamp) -> Option<Change> {
+    let job = config.jobs.iter().find(|job| job.name == watermark.job)?;
+    let is_current = job.schedule.to_string() == watermark.schedule;
+    is_current.then(|| plan(config, job, &job.schedule, watermark, now))
+}
+
+/// The same, by a given schedule of the job.
+pub fn plan(config: &Config, job: &Job, schedule: &Schedule, watermark: &Watermark, now: Timestamp) -> Change {
+    let dues = || schedule.after(watermark.planned_through).take_while(|due| *due <= now);
+    let start_at = |due| job.start_at(&watermark.disk, due);
+    let CaughtUp { misses, run } = catch_up(dues(), start_at, job.missed, job.start_within, now);
+    let by = PlannedBy::job(config, job);
+    let id = |due| RunId { job: job.name.clone(), disk: watermark.disk.clone(), due };
+    let mut rows = Vec::new();
+    rows.extend(misses.map(|misses| {
+        let mut row = by.row(id(misses.to), start_at(misses.to));
+        row.run.state = State::Skipped { why: Skip::Missed(misses) };
+        row.ended_at = Some(now);
+        row
+    }));
+    rows.extend(run.map(|(due, start_at)| by.row(id(due), start_at)));
+    let planned_through = rows.last().map_or(watermark.planned_through, |row| row.run.id.due);
+    Change::Plan {
+        rows,
+        watermark: Watermark {
+            planned_through,
+            next_due: schedule.next_after(planned_through),
+            schedule: schedule.to_string(),
+            ..watermark.clone()
+        },
+    }
+}
+
+/// What a run takes from the configuration when it is planned, and keeps.
+pub struct PlannedBy {
+    /// The job.
+    pub job: JobName,
+    /// The account and region.
+    pub target: TargetName,
+    /// The mark in the backup's name.
+    pub owner: Owner,
+    /// Its bounds and conduct.
+    pub policy: Policy,
+}
+
+impl PlannedBy {
+    /// As a configured job has it.
+    #[must_use]
+    pub fn job(config: &Config, job: &Job) -> Self {
+        Self {
+            job: job.name.clone(),
+            target: job.target.clone(),
+            owner: config.owner.clone(),
+            policy: job.policy(config),
+        }
+    }
+
+    /// The row of a new run.
+    #[must_use]
+    pub fn row(&self, id: RunId, start_at: Timestamp) -> Row {
+        let run = Run::planned(id, start_at, self.policy.clone());
+        Row { run, target: self.target.clone(), owner: self.owner.clone(), began_at: None, ended_at: None }
+    }
+}
+
+/// Writes plans in one batch and says what they hold.
+///
+/// # Errors
+/// When the journal cannot be written; the plans are then owed as before.
+pub async fn write_plans(app: &App, plans: Vec<Change>) -> Result<(), SharedError> {
+    let events: Vec<Event> = plans
+        .iter()
+        .flat_map(|plan| match plan {
+            Change::Plan { rows, .. } => rows.as_slice(),
+            _ => &[],
+        })
+        .filter(|row| !row.run.state.is_ended())
+        .map(|row| Event::of_row(Kind::RunPlanned, row, format!("starts at {}", row.run.start_at)))
+        .collect();
+    futures_util::future::try_join_all(plans.into_iter().map(|plan| app.write(plan))).await?;
+    events.iter().for_each(|event| app.say(event));
+    app.pokes.submit.notify_one();
+    app.pokes.tell.notify_one();
+    Ok(())
+}

@@ -1,0 +1,96 @@
+//! Brings the journal into line with the configuration: at start, and at a reload.
+//!
+//! Responsible for watermarks that begin, change their schedule or end, and for the runs of what was removed.
+//! A changed schedule owes what the old one owed up to now, and what the new one owes from then on.
+
+use std::collections::{BTreeMap, HashSet};
+
+use backup_core::run::Skip;
+use backup_core::schedule::Schedule;
+use backup_core::{DiskId, JobName};
+use jiff::Timestamp;
+
+use super::plan::{plan, write_plans};
+use crate::app::App;
+use crate::config::{Config, Job};
+use crate::journal::{Change, SharedError, Watermark};
+
+/// Brings the journal into line with the configuration in force.
+///
+/// # Errors
+/// When the journal cannot be read or written.
+pub async fn sync(app: &App) -> Result<(), SharedError> {
+    let settings = app.settings();
+    let config = &settings.config;
+    let now = app.now().wall;
+    let known = app.parts.journal.read(|store| store.watermarks()).await?;
+    let mut known: BTreeMap<(JobName, DiskId), Watermark> =
+        known.into_iter().map(|mark| ((mark.job.clone(), mark.disk.clone()), mark)).collect();
+
+    let (mut begun, mut owed) = (Vec::new(), Vec::new());
+    for job in &config.jobs {
+        let schedule = job.schedule.to_string();
+        let next_due = job.schedule.next_after(now);
+        for disk in &job.disks {
+            let begins = Watermark {
+                job: job.name.clone(),
+                disk: disk.clone(),
+                schedule: schedule.clone(),
+                planned_through: whole_second(now),
+                next_due,
+            };
+            match known.remove(&(job.name.clone(), disk.clone())) {
+                Some(mark) if mark.schedule == schedule => {}
+                Some(mark) => {
+                    owed.extend(owed_by_old_schedule(config, job, &mark, now));
+                    begun.push(begins);
+                }
+                None => begun.push(begins),
+            }
+        }
+    }
+    // In this order: after a crash between the two, the old schedule's mark has moved and is found again.
+    if !owed.is_empty() {
+        write_plans(app, owed).await?;
+    }
+    let gone: Vec<_> = known.into_keys().collect();
+    if !begun.is_empty() {
+        app.write(Change::Watermarks(begun)).await?;
+    }
+    if !gone.is_empty() {
+        app.write(Change::Forget(gone)).await?;
+    }
+    remove_waiting(app, config).await?;
+    app.pokes.all();
+    Ok(())
+}
+
+fn owed_by_old_schedule(config: &Config, job: &Job, mark: &Watermark, now: Timestamp) -> Option<Change> {
+    let old: Schedule = mark.schedule.parse().ok()?;
+    Some(plan(config, job, &old, mark, now))
+}
+
+/// Ends the waiting runs of jobs, disks and targets that are no longer configured. Runs with an attempt or a
+/// backup under way go on to their end.
+async fn remove_waiting(app: &App, config: &Config) -> Result<(), SharedError> {
+    let configured: HashSet<(&JobName, &DiskId)> =
+        config.jobs.iter().flat_map(|job| job.disks.iter().map(|disk| (&job.name, disk))).collect();
+    for row in app.parts.journal.read(|store| store.waiting()).await? {
+        let id = &row.run.id;
+        let known_target = config.targets.contains_key(&row.target);
+        if known_target && (id.job.is_manual() || configured.contains(&(&id.job, &id.disk))) {
+            continue;
+        }
+        match row.run.skip(Skip::Removed) {
+            Ok(run) => {
+                app.write(app.saving_waiting(run)).await?;
+            }
+            Err(error) => app.fault(&error),
+        }
+    }
+    Ok(())
+}
+
+fn whole_second(instant: Timestamp) -> Timestamp {
+    Timestamp::from_second(instant.as_second()).unwrap_or(instant)
+}

@@ -1,0 +1,71 @@
+//! Says how runs ended.
+//!
+//! Responsible for the terminal event of each run: from an outbox column of its row, so that a crash between
+//! the end and the line costs nothing. At least once, and once in all but that case.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use backup_core::run::State;
+use jiff::Timestamp;
+use tokio::sync::Notify;
+
+use super::driver::{InFlight, Task};
+use crate::app::App;
+use crate::journal::{Change, Row};
+use crate::report::{Event, Kind};
+
+/// Rows of one batch.
+const BATCH: usize = 500;
+
+/// The task.
+pub struct Tell;
+
+impl Task for Tell {
+    fn bell(app: &App) -> &Notify {
+        &app.pokes.tell
+    }
+
+    async fn step(&mut self, app: &Arc<App>, _: &mut InFlight) -> Duration {
+        tell_all(app).await
+    }
+}
+
+/// Says how all runs ended of which it was not said yet; how long to wait before asking again.
+pub async fn tell_all(app: &App) -> Duration {
+    loop {
+        let rows = match app.parts.journal.read(|store| store.unreported(BATCH)).await {
+            Ok(rows) => rows,
+            Err(error) => {
+                app.fault(&*error);
+                return Duration::from_secs(10);
+            }
+        };
+        if rows.is_empty() {
+            return Duration::MAX;
+        }
+        rows.iter().filter_map(terminal).for_each(|event| app.say(&event));
+        let told = rows.into_iter().map(|row| row.run.id).collect();
+        if app.write(Change::Reported(told)).await.is_err() {
+            return Duration::from_secs(1);
+        }
+    }
+}
+
+fn terminal(row: &Row) -> Option<Event> {
+    let took = between(row.began_at, row.ended_at);
+    let (kind, message) = match &row.run.state {
+        State::Completed { .. } => (Kind::BackupCompleted, "NORMAL".to_owned()),
+        State::Failed { why, .. } => (Kind::BackupFailed, why.to_string()),
+        State::Skipped { why } => (Kind::RunSkipped, why.to_string()),
+        _ => return None,
+    };
+    Some(Event::of_row(kind, row, message).with(|fields| {
+        fields.took_ms = took;
+        fields.lag_ms = between(Some(row.run.start_at), row.began_at);
+    }))
+}
+
+fn between(from: Option<Timestamp>, to: Option<Timestamp>) -> Option<u64> {
+    u64::try_from(to?.duration_since(from?).as_millis()).ok()
+}
