@@ -1,0 +1,216 @@
+//! The configuration: read, checked as a whole, and turned into what the daemon runs by.
+//!
+//! Responsible for a file whose every mistake is said at once, with its place and what was expected, and for
+//! types that cannot hold a mistake. It refuses a file as a whole: nothing of a faulty one is used.
+
+mod fields;
+mod jobs;
+mod layers;
+mod mistakes;
+mod read;
+mod tree;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use backup_core::catch_up::Missed;
+use backup_core::retry::RetryPolicy;
+use backup_core::run::{Policy, WhenFull};
+use backup_core::schedule::{self, Blackout, Schedule};
+use backup_core::{DiskId, JobName, Owner, TargetName};
+use jiff::Timestamp;
+
+pub use mistakes::ConfigErrors;
+
+const EMPTY: &str = "the file is empty; expected `owner`, `targets` and `jobs`";
+/// A larger file is not a configuration.
+const LARGEST: u64 = 64 << 20;
+
+/// A configuration without mistakes.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The mark in every backup's name.
+    pub owner: Owner,
+    /// Where the journal and the lock are.
+    pub state_dir: PathBuf,
+    /// How long after an ambiguous attempt a listing may conclude that it had no effect.
+    pub settle: Duration,
+    /// How long ended runs stay in the journal.
+    pub history_keep: Duration,
+    /// How setbacks are waited out.
+    pub retry: RetryPolicy,
+    /// Accounts in regions.
+    pub targets: BTreeMap<TargetName, Target>,
+    /// What is backed up, and when.
+    pub jobs: Vec<Job>,
+}
+
+/// An account in a region.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// The region, such as `ap-guangzhou`.
+    pub region: String,
+    /// Scheme and host of the API.
+    pub endpoint: String,
+    /// Where the credential comes from.
+    pub credentials: CredentialSource,
+    /// Calls a second, per action.
+    pub rate_limit: u32,
+    /// Added to the spacing of calls, against the network's jitter.
+    pub guard: Duration,
+    /// The bound on a connection.
+    pub connect_timeout: Duration,
+    /// The bound on a whole call.
+    pub call_timeout: Duration,
+}
+
+/// Where a credential comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CredentialSource {
+    /// Environment variables.
+    Environment,
+    /// An ini file as the vendor's SDKs read it.
+    File {
+        /// The file; the SDKs' places where there is none.
+        path: Option<PathBuf>,
+        /// The section.
+        profile: String,
+    },
+}
+
+/// A named entry: which disks, when.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// Its name.
+    pub name: JobName,
+    /// The account and region.
+    pub target: TargetName,
+    /// The disks.
+    pub disks: Vec<DiskId>,
+    /// When it is due.
+    pub schedule: Schedule,
+    /// What follows downtime.
+    pub missed: Missed,
+    /// How long after its start an attempt may begin.
+    pub start_within: Duration,
+    /// Over how long the starts of its disks are spread.
+    pub spread: Duration,
+    /// When nothing may start.
+    pub blackout: Vec<Blackout>,
+    /// How long a backup may take.
+    pub complete_within: Duration,
+    /// The greatest age of the last good backup.
+    pub objective: Option<Duration>,
+    /// What to do about a full quota.
+    pub when_full: WhenFull,
+}
+
+impl Job {
+    /// How long after its start an attempt may begin, where nothing is said.
+    pub const START_WITHIN: Duration = Duration::from_secs(6 * 3600);
+    /// How long a backup may take, where nothing is said.
+    pub const COMPLETE_WITHIN: Duration = Duration::from_secs(24 * 3600);
+
+    /// What a run of this job is planned with.
+    #[must_use]
+    pub fn policy(&self, config: &Config) -> Policy {
+        Policy {
+            start_within: self.start_within,
+            complete_within: self.complete_within,
+            settle: config.settle,
+            when_full: self.when_full,
+        }
+    }
+
+    /// When a run that is due at `due` starts on `disk`.
+    #[must_use]
+    pub fn start_at(&self, disk: &DiskId, due: Timestamp) -> Timestamp {
+        schedule::start_at(due, &self.name, disk, self.spread, &self.blackout, self.schedule.zone())
+    }
+}
+
+impl Config {
+    /// Reads a configuration file; `environment` is laid over its scalars (`CBS_BACKUPD__…`).
+    ///
+    /// # Errors
+    /// All mistakes of the file, or why it could not be read.
+    pub fn read(path: &Path, environment: &BTreeMap<String, String>) -> Result<Self, ConfigErrors> {
+        let name = path.display().to_string();
+        let unreadable =
+            |error: std::io::Error| ConfigErrors::unreadable(&name, format_args!("cannot be read: {error}"));
+        let about = std::fs::metadata(path).map_err(unreadable)?;
+        if !about.is_file() && !about.file_type().is_fifo_like() {
+            return Err(ConfigErrors::unreadable(&name, "is not a file; expected a YAML file"));
+        }
+        if about.len() > LARGEST {
+            return Err(ConfigErrors::unreadable(
+                &name,
+                format_args!("is larger than {} MiB", LARGEST >> 20),
+            ));
+        }
+        let bytes = std::fs::read(path).map_err(unreadable)?;
+        let text = String::from_utf8(bytes).map_err(|error| {
+            let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+            let line = 1 + good.iter().filter(|byte| **byte == b'\n').count();
+            ConfigErrors::unreadable(
+                &format!("{name}:{line}"),
+                "is not UTF-8 here; expected a YAML file in UTF-8",
+            )
+        })?;
+        Self::parse(&name, &text, environment)
+    }
+
+    /// Reads a configuration from `text`; `name` stands for the file in messages.
+    ///
+    /// # Errors
+    /// All mistakes of the text.
+    pub fn parse(
+        name: &str,
+        text: &str,
+        environment: &BTreeMap<String, String>,
+    ) -> Result<Self, ConfigErrors> {
+        let mut mistakes = mistakes::Mistakes::default();
+        let config = tree::parse(text, &mut mistakes)
+            .map(|tree| layers::lay(tree, environment, &mut mistakes))
+            .and_then(|tree| read::config(&tree, &mut mistakes));
+        mistakes.or(name, text, config)
+    }
+
+    /// The target of whoever names none: the only one, or the one named `default`.
+    #[must_use]
+    pub fn default_target(&self) -> Option<&TargetName> {
+        default_target(&self.targets)
+    }
+
+    /// What a run is planned with that a person asked for on a disk that no job holds.
+    #[must_use]
+    pub fn manual_policy(&self) -> Policy {
+        Policy {
+            start_within: Job::START_WITHIN,
+            complete_within: Job::COMPLETE_WITHIN,
+            settle: self.settle,
+            when_full: WhenFull::default(),
+        }
+    }
+}
+
+fn default_target<T>(targets: &BTreeMap<TargetName, T>) -> Option<&TargetName> {
+    let mut names = targets.keys();
+    match (names.next(), names.next()) {
+        (Some(only), None) => Some(only),
+        _ => targets.keys().find(|name| name.as_str() == "default"),
+    }
+}
+
+trait FifoLike {
+    fn is_fifo_like(&self) -> bool;
+}
+
+impl FifoLike for std::fs::FileType {
+    /// `/dev/stdin`, a pipe, a process substitution.
+    fn is_fifo_like(&self) -> bool {
+        use std::os::unix::fs::FileTypeExt as _;
+        self.is_fifo() || self.is_char_device()
+    }
+}

@@ -1,0 +1,127 @@
+//! What is wrong with a configuration: all of it, each with its place.
+//!
+//! Responsible for collecting mistakes and for how they are shown. It refuses to show a line in which a secret
+//! could stand.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// Where something stands.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Place {
+    /// In the file: line and column, from 1.
+    File(u32, u32),
+    /// In an environment variable.
+    Environment(Arc<str>),
+    /// Nowhere: it is a default.
+    Default,
+}
+
+/// One mistake.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Mistake {
+    place: Place,
+    what: String,
+    secret: bool,
+}
+
+/// Mistakes, as they are found.
+#[derive(Debug, Default)]
+pub(super) struct Mistakes(Vec<Mistake>);
+
+impl Mistakes {
+    /// Adds one: what is wrong, and what was expected.
+    pub(super) fn add(&mut self, place: &Place, what: impl Into<String>) {
+        self.0.push(Mistake { place: place.clone(), what: what.into(), secret: false });
+    }
+
+    /// Adds one at a place where a secret could stand: the line is not shown.
+    pub(super) fn add_unshown(&mut self, place: &Place, what: impl Into<String>) {
+        self.0.push(Mistake { place: place.clone(), what: what.into(), secret: true });
+    }
+
+    /// `value`, or all that is wrong, shown with the lines of `text`.
+    pub(super) fn or<T>(mut self, name: &str, text: &str, value: Option<T>) -> Result<T, ConfigErrors> {
+        match value {
+            Some(value) if self.0.is_empty() => Ok(value),
+            _ => {
+                self.0.sort();
+                self.0.dedup();
+                Err(ConfigErrors::show(name, text, &self.0))
+            }
+        }
+    }
+}
+
+/// All that is wrong with a configuration, ready to be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{shown}")]
+pub struct ConfigErrors {
+    shown: String,
+    count: usize,
+}
+
+impl ConfigErrors {
+    /// A file that could not be read at all.
+    pub(super) fn unreadable(name: &str, why: impl fmt::Display) -> Self {
+        Self { shown: format!("{name}: {why}"), count: 1 }
+    }
+
+    /// How many mistakes there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    fn show(name: &str, text: &str, mistakes: &[Mistake]) -> Self {
+        use fmt::Write as _;
+        let lines: Vec<&str> = text.lines().collect();
+        let mut shown = String::new();
+        for Mistake { place, what, secret } in mistakes {
+            // Writing to a String cannot fail.
+            let _ = match place {
+                Place::File(line, column) => writeln!(shown, "{name}:{line}:{column}: {what}"),
+                Place::Environment(variable) => writeln!(shown, "environment variable {variable}: {what}"),
+                Place::Default => writeln!(shown, "{name}: {what}"),
+            };
+            if let Place::File(line, column) = place
+                && !secret
+                && let Some(snippet) = snippet(&lines, *line, *column)
+            {
+                shown.push_str(&snippet);
+            }
+        }
+        let count = mistakes.len();
+        let noun = if count == 1 { "mistake" } else { "mistakes" };
+        let _ = write!(shown, "{count} {noun}; nothing of this configuration is used");
+        Self { shown, count }
+    }
+}
+
+/// The longest part of a line that is shown.
+const WIDTH: usize = 100;
+
+/// The line and a caret under the place; nothing where a secret could stand.
+fn snippet(lines: &[&str], line: u32, column: u32) -> Option<String> {
+    let index = usize::try_from(line).ok()?.checked_sub(1)?;
+    let text = lines.get(index)?;
+    // A value may stand on the lines after its key.
+    if lines[index.saturating_sub(2)..=index].iter().any(|line| looks_secret(line)) {
+        return None;
+    }
+    let before = usize::try_from(column).ok()?.saturating_sub(1);
+    let skipped = before.saturating_sub(WIDTH / 2);
+    let shown: String =
+        text.chars().skip(skipped).take(WIDTH).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let number = line.to_string();
+    let margin = " ".repeat(number.len());
+    Some(format!("  {number} | {shown}\n  {margin} | {}^\n", " ".repeat(before - skipped)))
+}
+
+/// Whether a text names, or may hold, a secret.
+pub(super) fn looks_secret(text: &str) -> bool {
+    let text = text.to_ascii_lowercase();
+    ["secret", "token", "password", "passwd", "credential", "akid", "_key", "apikey", "api-key"]
+        .iter()
+        .any(|word| text.contains(word))
+}

@@ -1,0 +1,126 @@
+//! Configuration files: good ones are read, faulty ones are refused with all that is wrong with them.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use cbs_backupd::config::Config;
+use proptest::prelude::*;
+
+fn parse(text: &str) -> Result<Config, String> {
+    Config::parse("config.yaml", text, &BTreeMap::new()).map_err(|errors| errors.to_string())
+}
+
+#[test]
+fn the_documented_configurations_are_good() {
+    for name in ["config.yaml", "minimal.yaml", "demo.yaml"] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config").join(name);
+        Config::read(&path, &BTreeMap::new()).unwrap_or_else(|errors| panic!("{errors}"));
+    }
+}
+
+/// The sample says what the defaults are: a file without those lines must mean the same.
+#[test]
+fn the_sample_states_the_defaults() {
+    let sample = parse(include_str!("../config/config.yaml")).unwrap();
+    let minimal = parse(include_str!("../config/minimal.yaml")).unwrap();
+    assert_eq!(sample.retry, minimal.retry);
+    assert_eq!(sample.settle, minimal.settle);
+    assert_eq!(sample.history_keep, minimal.history_keep);
+    assert_eq!(sample.state_dir, minimal.state_dir);
+    let default = sample.default_target().unwrap();
+    assert_eq!(sample.targets[default], minimal.targets[default]);
+}
+
+/// Each `tests/config/bad/NAME.yaml` has its messages in `NAME.txt`, to the letter. `UPDATE=1` writes them anew.
+#[test]
+fn faulty_files_are_refused_with_all_that_is_wrong() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/config/bad");
+    let mut files: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.retain(|path| path.extension().is_some_and(|ending| ending == "yaml"));
+    files.sort();
+    assert!(files.len() >= 25);
+    let mut wrong = Vec::new();
+    for path in files {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let shown = match Config::parse(name, &text, &BTreeMap::new()) {
+            Ok(_) => "no mistake".to_owned(),
+            Err(errors) => errors.to_string(),
+        };
+        let expected = path.with_extension("txt");
+        if std::env::var_os("UPDATE").is_some() {
+            std::fs::write(&expected, format!("{shown}\n")).unwrap();
+        }
+        if std::fs::read_to_string(&expected).unwrap_or_default().trim_end() != shown {
+            wrong.push(format!("--- {name}\n{shown}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_environment_is_laid_over_scalars_outside_jobs() {
+    let environment = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    };
+    let minimal = include_str!("../config/minimal.yaml");
+    let config = Config::parse(
+        "minimal.yaml",
+        minimal,
+        &environment(&[("CBS_BACKUPD__TARGETS__DEFAULT__RATE_LIMIT", "10"), ("CBS_BACKUPD__SETTLE", "7m"), ("OTHER", "x")]),
+    )
+    .unwrap();
+    assert_eq!(config.targets.values().next().unwrap().rate_limit, 10);
+    assert_eq!(config.settle.as_secs(), 420);
+    let errors = Config::parse(
+        "minimal.yaml",
+        minimal,
+        &environment(&[
+            ("CBS_BACKUPD__TARGETS__DEFAULT__RATE_LIMIT", "many"),
+            ("CBS_BACKUPD__SETLE", "7m"),
+            ("CBS_BACKUPD__JOBS__X", "1"),
+        ]),
+    )
+    .unwrap_err()
+    .to_string();
+    for part in [
+        "environment variable CBS_BACKUPD__TARGETS__DEFAULT__RATE_LIMIT: `rate_limit`: expected a whole number",
+        "environment variable CBS_BACKUPD__SETLE: unknown key `setle`; did you mean `settle`?",
+        "environment variable CBS_BACKUPD__JOBS__X: jobs are set in the file alone",
+        "3 mistakes",
+    ] {
+        assert!(errors.contains(part), "{part}\n{errors}");
+    }
+}
+
+#[test]
+fn a_secret_in_the_file_is_never_shown() {
+    let text = "owner: ops1\ntargets:\n  default:\n    region: ap-guangzhou\n    secret_key: VERYSECRET\n    \
+                credentials: { source: VERYSECRET, secret_id: VERYSECRET }\n    token:\n      VERYSECRET: [\njobs: []\n";
+    let errors = parse(text).unwrap_err();
+    assert!(!errors.contains("VERYSECRET"), "{errors}");
+    let errors = parse(&text.replace(": [\n", ": x\n")).unwrap_err();
+    assert!(!errors.contains("VERYSECRET") && errors.contains("secret_key"), "{errors}");
+}
+
+proptest! {
+    #[test]
+    fn no_text_makes_it_panic(text in "\\PC{0,200}") {
+        let _ = parse(&text);
+    }
+
+    #[test]
+    fn no_yaml_makes_it_panic(text in "[ \\n:\\-\\[\\]{},#&*!|>'\"a-z0-9~@%]{0,120}") {
+        let _ = parse(&text);
+    }
+
+    #[test]
+    fn no_change_of_a_good_file_makes_it_panic(at in 0.0..1.0_f64, cut in 0_usize..40, put in "[ \\n:\\-\\[\\]{}&*'\"a-z0-9]{0,10}") {
+        let good = include_str!("../config/config.yaml");
+        let chars: Vec<char> = good.chars().collect();
+        let at = (at * chars.len() as f64) as usize;
+        let changed: String =
+            chars[..at].iter().copied().chain(put.chars()).chain(chars[at..].iter().copied().skip(cut)).collect();
+        let _ = parse(&changed);
+    }
+}
