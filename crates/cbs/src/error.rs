@@ -228,7 +228,7 @@ pub struct Error {
     pub retry_after: Option<Duration>,
     /// What could have been put right within the call.
     pub(crate) remedy: Option<Remedy>,
-    source: Option<Box<dyn StdError + Send + Sync>>,
+    pub(crate) source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
 /// A longer message, such as a page of a gateway, is cut.
