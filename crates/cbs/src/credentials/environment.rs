@@ -12,9 +12,11 @@ const KEY: &str = "TENCENTCLOUD_SECRET_KEY";
 /// Clients of the vendor differ; the first that is set counts.
 const TOKENS: [&str; 3] = ["TENCENTCLOUD_TOKEN", "TENCENTCLOUD_SECURITY_TOKEN", "TENCENTCLOUD_SESSION_TOKEN"];
 
+type Lookup = dyn Fn(&str) -> Option<String> + Send + Sync;
+
 /// The variables that the vendor's own clients read.
 pub struct Environment {
-    lookup: Box<dyn Fn(&str) -> Option<String> + Send + Sync>,
+    lookup: Box<Lookup>,
 }
 
 impl Environment {
