@@ -1,1 +1,27 @@
-//! A client for Tencent Cloud Block Storage.
+//! A client for Tencent Cloud Block Storage: signing, credentials, typed calls, typed errors, rate limits.
+//!
+//! It knows nothing of schedules and journals. A create goes in two steps, so that its caller can write down what
+//! it is about to do: a [`limiter::Permit`] is acquired, the intent is written, and
+//! [`Client::create_disk_backup`] takes the permit and departs.
+
+#![forbid(unsafe_code)]
+
+pub mod action;
+pub mod api;
+pub mod client;
+pub mod credentials;
+pub mod error;
+pub mod limiter;
+mod reply;
+pub mod sign;
+pub mod transport;
+
+pub use action::Action;
+pub use api::{
+    Accepted, BackupState, BackupsQuery, Deleted, Disk, DiskBackup, DiskState, DisksQuery, Filter, Listing,
+    Page,
+};
+pub use client::{Client, Clock, Endpoint, Ports, Settings};
+pub use error::{Class, Error};
+pub use limiter::{Lane, Lanes, Permit, Priority};
+pub use transport::{HttpRequest, HttpResponse, ReqwestTransport, Sent, Transport, TransportError};

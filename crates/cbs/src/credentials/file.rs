@@ -1,0 +1,227 @@
+//! Credentials from the file that the vendor's SDKs read.
+
+use std::fmt::Write as _;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::SystemTime;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use zeroize::Zeroizing;
+
+use super::{Credentials, CredentialsError, ProvideCredentials};
+
+/// The SDKs' ini file: `secret_id`, `secret_key` and optionally `token` in a section.
+///
+/// It is read again when it has changed. A file that can no longer be read, or says nothing sensible (someone may
+/// be writing it), leaves what was read before in force until the cloud refuses that.
+#[derive(Debug)]
+pub struct SdkFile {
+    paths: Vec<PathBuf>,
+    section: String,
+    kept: Mutex<Option<Kept>>,
+}
+
+#[derive(Clone, Debug)]
+struct Kept {
+    version: Version,
+    credentials: Credentials,
+}
+
+/// What tells one content of a file from another without reading it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Version {
+    path: PathBuf,
+    modified: Option<SystemTime>,
+    len: u64,
+}
+
+impl SdkFile {
+    /// The section `default` of the first of these files that exists.
+    #[must_use]
+    pub fn first_of(paths: impl IntoIterator<Item = PathBuf>) -> Self {
+        Self { paths: paths.into_iter().collect(), section: "default".to_owned(), kept: Mutex::default() }
+    }
+
+    /// The same files, another section.
+    #[must_use]
+    pub fn section(self, section: impl Into<String>) -> Self {
+        Self { section: section.into(), ..self }
+    }
+
+    /// Where the SDKs look: `$TENCENTCLOUD_CREDENTIALS_FILE`, `~/.tencentcloud/credentials` and
+    /// `/etc/tencentcloud/credentials`; `lookup` finds variables of the environment.
+    #[must_use]
+    pub fn usual_paths(lookup: impl Fn(&str) -> Option<String>) -> Vec<PathBuf> {
+        let set = |name| lookup(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        [
+            set("TENCENTCLOUD_CREDENTIALS_FILE"),
+            set("HOME").map(|home| home.join(".tencentcloud/credentials")),
+            Some(PathBuf::from("/etc/tencentcloud/credentials")),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+
+    async fn read(&self) -> Result<Credentials, CredentialsError> {
+        let kept = self.kept().clone();
+        match (self.read_unless(kept.as_ref()).await, kept) {
+            (Ok(read), _) => {
+                let credentials = read.credentials.clone();
+                *self.kept() = Some(read);
+                Ok(credentials)
+            }
+            (Err(_), Some(kept)) => Ok(kept.credentials),
+            (Err(error), None) => Err(error),
+        }
+    }
+
+    /// Reads the file, unless it is still of the version that was kept.
+    async fn read_unless(&self, kept: Option<&Kept>) -> Result<Kept, CredentialsError> {
+        let version = self.find().await?;
+        if let Some(kept) = kept.filter(|kept| kept.version == version) {
+            return Ok(kept.clone());
+        }
+        let path = &version.path;
+        let text = match tokio::fs::read_to_string(path).await {
+            Ok(text) => Zeroizing::new(text),
+            Err(source) => return Err(CredentialsError::Unreadable { path: path.clone(), source }),
+        };
+        let credentials = parse(&text, &self.section)
+            .map_err(|what| CredentialsError::Invalid { place: path.display().to_string(), what })?;
+        Ok(Kept { version, credentials })
+    }
+
+    async fn find(&self) -> Result<Version, CredentialsError> {
+        for path in &self.paths {
+            match tokio::fs::metadata(path).await {
+                Ok(meta) => {
+                    return Ok(Version {
+                        path: path.clone(),
+                        modified: meta.modified().ok(),
+                        len: meta.len(),
+                    });
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(source) => return Err(CredentialsError::Unreadable { path: path.clone(), source }),
+            }
+        }
+        Err(CredentialsError::NotConfigured { looked_for: listed(&self.paths) })
+    }
+
+    fn kept(&self) -> std::sync::MutexGuard<'_, Option<Kept>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ProvideCredentials for SdkFile {
+    fn provide(&self) -> BoxFuture<'_, Result<Credentials, CredentialsError>> {
+        self.read().boxed()
+    }
+
+    fn refused(&self, credentials: &Credentials) {
+        self.kept().take_if(|kept| kept.credentials.is(credentials));
+    }
+}
+
+fn listed(paths: &[PathBuf]) -> String {
+    let mut text = String::from("the file");
+    for (index, path) in paths.iter().map(|path| Path::display(path)).enumerate() {
+        let joint = if index == 0 { "" } else { " or" };
+        let _ = write!(text, "{joint} {path}");
+    }
+    text
+}
+
+/// Reads a section. Says what is wrong as a fragment that shows no value.
+fn parse(text: &str, section: &str) -> Result<Credentials, String> {
+    let (mut id, mut key, mut token) = (None, None, None);
+    let mut within = None;
+    for line in text.lines().map(str::trim) {
+        if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+            within = Some(name.trim());
+        } else if within == Some(section)
+            && !line.starts_with(['#', ';'])
+            && let Some((name, value)) = line.split_once(['=', ':'])
+        {
+            let value = Some(value.trim().to_owned());
+            match &*name.trim().to_lowercase() {
+                "secret_id" => id = value,
+                "secret_key" => key = value,
+                "token" => token = value.filter(|token| !token.is_empty()),
+                _ => {}
+            }
+        }
+    }
+    let lacks = |name| format!("the section [{section}] has no {name}");
+    let id = id.ok_or_else(|| lacks("secret_id"))?;
+    let key = key.ok_or_else(|| lacks("secret_key"))?;
+    Credentials::new(id, key.into(), token.map(Into::into))
+        .map_err(|malformed| format!("{malformed} in the section [{section}]"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use secrecy::ExposeSecret;
+
+    use super::*;
+
+    #[test]
+    fn a_section_is_read_among_others_and_comments() {
+        let text = "# mine\n[other]\nsecret_id = no\n\n[default]\r\nSecret_Id = AKID1\n; note = x\nsecret_key: a=b:c\n[z]\nsecret_key=no";
+        let read = parse(text, "default").unwrap();
+        assert_eq!((read.id(), read.key().expose_secret()), ("AKID1", "a=b:c"));
+        assert!(read.token().is_none());
+        let temporary = parse("[p]\nsecret_id=i\nsecret_key=k\ntoken=t", "p").unwrap();
+        assert_eq!(temporary.token().unwrap().expose_secret(), "t");
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_without_the_key() {
+        let wrong = |text| parse(text, "default").unwrap_err();
+        assert_eq!(wrong(""), "the section [default] has no secret_id");
+        assert_eq!(wrong("secret_id = outside"), "the section [default] has no secret_id");
+        assert_eq!(wrong("[default]\nsecret_id = i"), "the section [default] has no secret_key");
+        assert_eq!(
+            wrong("[default]\nsecret_id = i\nsecret_key = hunter 2"),
+            "the secret key contains white space in the section [default]"
+        );
+    }
+
+    #[test]
+    fn the_usual_places() {
+        let paths = SdkFile::usual_paths(|name| (name == "HOME").then(|| "/home/ops".to_owned()));
+        assert_eq!(
+            listed(&paths),
+            "the file /home/ops/.tencentcloud/credentials or /etc/tencentcloud/credentials"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_changed_file_is_read_again_and_a_broken_one_only_once_the_cloud_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let (absent, path) = (dir.path().join("absent"), dir.path().join("credentials"));
+        let source = SdkFile::first_of([absent, path.clone()]);
+        let error = source.provide().await.unwrap_err();
+        assert!(error.to_string().contains("absent or "), "{error}");
+
+        fs::write(&path, "[default]\nsecret_id = one\nsecret_key = k").unwrap();
+        let first = source.provide().await.unwrap();
+        assert_eq!(first.id(), "one");
+        fs::write(&path, "[default]\nsecret_id = three\nsecret_key = k").unwrap();
+        let second = source.provide().await.unwrap();
+        assert_eq!(second.id(), "three");
+
+        fs::write(&path, "[default]\n").unwrap();
+        assert_eq!(source.provide().await.unwrap().id(), "three");
+        source.refused(&first);
+        assert_eq!(source.provide().await.unwrap().id(), "three", "another credential was refused");
+        source.refused(&second);
+        let error = source.provide().await.unwrap_err();
+        assert_eq!(error.to_string(), format!("{}: the section [default] has no secret_id", path.display()));
+    }
+}

@@ -1,0 +1,190 @@
+//! The instants at which a lane may release a call.
+
+use std::num::NonZeroU32;
+use std::ops::Add;
+use std::time::Duration;
+
+use governor::clock::{Clock, Reference};
+use governor::middleware::NoOpMiddleware;
+use governor::nanos::Nanos;
+use governor::state::{InMemoryState, NotKeyed};
+use governor::{Quota, RateLimiter};
+use tokio::time::Instant;
+
+use super::{Condition, LaneSettings};
+
+/// Before a lane's first call: a process that ran before this one may have used up the second.
+const QUIET_START: Duration = Duration::from_secs(1);
+/// After a throttle the lane stops for this long, and up to as long again.
+const PAUSE: Duration = Duration::from_secs(1);
+/// No server may stop a lane for longer.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// The slowest that a lane gets, as a part of its limit.
+const SLOWEST: f64 = 1.0 / 32.0;
+/// A slowed lane climbs by this part of its limit …
+const STEP: f64 = 1.0 / 20.0;
+/// … each time that this passed without a throttle.
+const STEP_EVERY: Duration = Duration::from_secs(5);
+
+/// Now, on the clock that limits run on.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a rate is a matter of monotonic time, which tests pause with tokio's"
+)]
+pub(super) fn now() -> Instant {
+    Instant::now()
+}
+
+/// Spacing by governor, with a rate that can change.
+#[derive(Debug)]
+pub(super) struct Pace {
+    guard: Duration,
+    limit: f64,
+    rate: f64,
+    spacing: RateLimiter<NotKeyed, InMemoryState, TokioClock, NoOpMiddleware<TokioInstant>>,
+    not_before: Instant,
+    changed: Instant,
+    halved: Option<Instant>,
+    throttles: u64,
+    jitter: u64,
+}
+
+impl Pace {
+    pub(super) fn new(limit: NonZeroU32, settings: LaneSettings) -> Self {
+        let (now, limit) = (now(), f64::from(limit.get()));
+        Self {
+            guard: settings.guard,
+            limit,
+            rate: limit,
+            spacing: spacing(limit, settings.guard),
+            not_before: now + QUIET_START,
+            changed: now,
+            halved: None,
+            throttles: 0,
+            jitter: settings.seed,
+        }
+    }
+
+    /// Releases a call now, or says when to ask again.
+    pub(super) fn try_release(&mut self) -> Result<Instant, Instant> {
+        let now = now();
+        if now < self.not_before {
+            return Err(self.not_before);
+        }
+        self.spacing.check().map_err(|refused| refused.earliest_possible().0)?;
+        // Only now: the spacing that a climb starts anew must reckon from a release.
+        self.climb(now);
+        Ok(now)
+    }
+
+    /// Halves the rate, unless the call departed before the last halving; stops the lane in any case if the
+    /// server asked for it.
+    pub(super) fn throttled(&mut self, departed: Instant, pause: Option<Duration>) {
+        let now = now();
+        if let Some(pause) = pause {
+            self.not_before = self.not_before.max(now + pause.min(LONGEST_PAUSE));
+        }
+        if self.halved.is_some_and(|halved| departed <= halved) {
+            return;
+        }
+        self.halved = Some(now);
+        self.throttles += 1;
+        self.not_before = self.not_before.max(now + PAUSE + PAUSE.mul_f64(self.draw()));
+        self.set_rate((self.rate / 2.0).max(self.limit * SLOWEST), now);
+    }
+
+    /// Takes a lower limit; a higher one changes nothing.
+    pub(super) fn lower_limit(&mut self, limit: NonZeroU32) {
+        let limit = f64::from(limit.get());
+        if limit < self.limit {
+            self.limit = limit;
+            self.set_rate(self.rate.min(limit), now());
+        }
+    }
+
+    pub(super) fn limit(&self) -> f64 {
+        self.limit
+    }
+
+    pub(super) fn rate(&self) -> f64 {
+        self.rate
+    }
+
+    pub(super) fn throttles(&self) -> u64 {
+        self.throttles
+    }
+
+    pub(super) fn condition(&self) -> Condition {
+        if self.rate < self.limit { Condition::Slowed { rate: self.rate } } else { Condition::Free }
+    }
+
+    fn climb(&mut self, now: Instant) {
+        if self.rate < self.limit {
+            let steps = now.duration_since(self.changed).as_secs() / STEP_EVERY.as_secs();
+            if steps > 0 {
+                let steps = f64::from(u32::try_from(steps).unwrap_or(u32::MAX));
+                self.set_rate((self.rate + steps * STEP * self.limit).min(self.limit), now);
+            }
+        }
+    }
+
+    fn set_rate(&mut self, rate: f64, now: Instant) {
+        self.rate = rate;
+        self.changed = now;
+        self.spacing = spacing(rate, self.guard);
+    }
+
+    /// A number from 0 to 1, by splitmix64.
+    fn draw(&mut self) -> f64 {
+        self.jitter = self.jitter.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.jitter ^ (self.jitter >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        f64::from((mixed >> 32) as u32) / f64::from(u32::MAX)
+    }
+}
+
+/// Releases one by one, the first a whole spacing from now: a fresh limiter starts full, so its only cell is burnt.
+fn spacing(
+    rate: f64,
+    guard: Duration,
+) -> RateLimiter<NotKeyed, InMemoryState, TokioClock, NoOpMiddleware<TokioInstant>> {
+    let period = Duration::from_secs_f64(1.0 / rate) + guard;
+    let quota =
+        Quota::with_period(period).expect("a period is longer than nothing").allow_burst(NonZeroU32::MIN);
+    let spacing = RateLimiter::direct_with_clock(quota, TokioClock);
+    let _burnt = spacing.check();
+    spacing
+}
+
+/// governor on tokio's clock, which tests pause.
+#[derive(Clone, Copy, Debug)]
+struct TokioClock;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct TokioInstant(Instant);
+
+impl Clock for TokioClock {
+    type Instant = TokioInstant;
+
+    fn now(&self) -> TokioInstant {
+        TokioInstant(now())
+    }
+}
+
+impl Add<Nanos> for TokioInstant {
+    type Output = Self;
+
+    fn add(self, nanos: Nanos) -> Self {
+        Self(self.0 + Duration::from(nanos))
+    }
+}
+
+impl Reference for TokioInstant {
+    fn duration_since(&self, earlier: Self) -> Nanos {
+        self.0.saturating_duration_since(earlier.0).into()
+    }
+
+    fn saturating_sub(&self, nanos: Nanos) -> Self {
+        Self(self.0.checked_sub(nanos.into()).unwrap_or(self.0))
+    }
+}
