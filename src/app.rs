@@ -136,7 +136,8 @@ impl App {
             }
             Err(error) => {
                 if !self.unwritable.swap(true, Ordering::Relaxed) {
-                    let message = format!("no backup is started until the journal can be written: {}", chain(error));
+                    let message =
+                        format!("no backup is started until the journal can be written: {}", chain(error));
                     self.say(&Event::new(Kind::JournalUnwritable, message));
                 }
             }

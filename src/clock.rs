@@ -4,7 +4,7 @@
 //! It refuses to say what the time means.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use backup_core::Now;
 use jiff::{SignedDuration, Timestamp};
@@ -74,17 +74,6 @@ impl Clock for SteppedClock {
 
     fn mono(&self) -> Duration {
         self.machine.mono()
-    }
-}
-
-/// The clock as the client of the cloud reads it.
-pub struct ForCloud(pub Arc<dyn Clock>);
-
-impl ForCloud {
-    /// Wall-clock time.
-    #[must_use]
-    pub fn system_time(&self) -> SystemTime {
-        self.0.wall().into()
     }
 }
 

@@ -38,6 +38,8 @@ pub struct Config {
     pub settle: Duration,
     /// How long ended runs stay in the journal.
     pub history_keep: Duration,
+    /// Added to the spacing of calls, against the network's jitter. Read at start alone.
+    pub guard: Duration,
     /// How setbacks are waited out.
     pub retry: RetryPolicy,
     /// Accounts in regions.
@@ -57,8 +59,6 @@ pub struct Target {
     pub credentials: CredentialSource,
     /// Calls a second, per action.
     pub rate_limit: u32,
-    /// Added to the spacing of calls, against the network's jitter.
-    pub guard: Duration,
     /// The bound on a connection.
     pub connect_timeout: Duration,
     /// The bound on a whole call.

@@ -1,7 +1,12 @@
 //! The daemon: acts on what `backup-core` decides. Not a public API; see `docs/stability.md`.
 
+pub mod app;
 pub mod clock;
+pub mod cloud;
 pub mod config;
+pub mod daemon;
+pub mod heartbeat;
 pub mod journal;
 pub mod random;
 pub mod report;
+pub mod tasks;

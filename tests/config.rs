@@ -67,7 +67,11 @@ fn the_environment_is_laid_over_scalars_outside_jobs() {
     let config = Config::parse(
         "minimal.yaml",
         minimal,
-        &environment(&[("CBS_BACKUPD__TARGETS__DEFAULT__RATE_LIMIT", "10"), ("CBS_BACKUPD__SETTLE", "7m"), ("OTHER", "x")]),
+        &environment(&[
+            ("CBS_BACKUPD__TARGETS__DEFAULT__RATE_LIMIT", "10"),
+            ("CBS_BACKUPD__SETTLE", "7m"),
+            ("OTHER", "x"),
+        ]),
     )
     .unwrap();
     assert_eq!(config.targets.values().next().unwrap().rate_limit, 10);

@@ -34,6 +34,7 @@ pub(super) fn config(root: &Node, mistakes: &mut Mistakes) -> Option<Config> {
     let zone = fields.optional("timezone", mistakes, zone_name);
     let settle = fields.optional("settle", mistakes, duration("1s", "1h"));
     let history_keep = fields.optional("history_keep", mistakes, duration("1d", "36500d"));
+    let guard = or(&mut fields, "guard", Duration::from_millis(1), mistakes, duration("0ms", "1s"));
     let retry = match fields.node("retry") {
         Some(node) => retry(node, mistakes),
         None => RetryPolicy::default(),
@@ -59,6 +60,7 @@ pub(super) fn config(root: &Node, mistakes: &mut Mistakes) -> Option<Config> {
         state_dir: state_dir?,
         settle: settle?,
         history_keep: history_keep?,
+        guard: guard?,
         retry,
         targets,
         jobs: jobs?,
@@ -176,7 +178,6 @@ fn target(node: &Node, mistakes: &mut Mistakes) -> Option<Target> {
         None => Some(CredentialSource::Environment),
     };
     let rate_limit = or(&mut fields, "rate_limit", 20, mistakes, number(1, 1000));
-    let guard = or(&mut fields, "guard", Duration::from_millis(1), mistakes, duration("0ms", "1s"));
     let connect_timeout =
         or(&mut fields, "connect_timeout", Duration::from_secs(5), mistakes, duration("100ms", "1m"));
     let call_timeout =
@@ -187,7 +188,6 @@ fn target(node: &Node, mistakes: &mut Mistakes) -> Option<Target> {
         endpoint: endpoint?,
         credentials: credentials?,
         rate_limit: rate_limit?,
-        guard: guard?,
         connect_timeout: connect_timeout?,
         call_timeout: call_timeout?,
     })

@@ -32,7 +32,13 @@ pub struct Attend {
 
 impl Attend {
     /// The runs of `stage` with something to do now; per target at most `at_once`, less those under way.
-    pub async fn step(&mut self, app: &Arc<App>, stage: Stage, at_once: usize, in_flight: &InFlight) -> Found {
+    pub async fn step(
+        &mut self,
+        app: &Arc<App>,
+        stage: Stage,
+        at_once: usize,
+        in_flight: &InFlight,
+    ) -> Found {
         let mut found = Found { acts: Vec::new(), wait: Duration::MAX };
         let settings = app.settings();
         let open = match app.parts.journal.read(|store| store.open_targets()).await {
@@ -42,7 +48,8 @@ impl Attend {
                 return Found { acts: Vec::new(), wait: Duration::from_secs(1) };
             }
         };
-        let targets: BTreeSet<_> = open.into_iter().filter(|target| settings.clouds.contains_key(target)).collect();
+        let targets: BTreeSet<_> =
+            open.into_iter().filter(|target| settings.clouds.contains_key(target)).collect();
         let mut later = Vec::new();
         for target in targets {
             let now = app.now();
@@ -90,7 +97,8 @@ impl Attend {
                 }
             }
             if let Some(next) = next {
-                found.wait = found.wait.min(Duration::try_from(next.duration_since(now.wall)).unwrap_or_default());
+                found.wait =
+                    found.wait.min(Duration::try_from(next.duration_since(now.wall)).unwrap_or_default());
             }
         }
         if !later.is_empty() {

@@ -18,7 +18,11 @@ use crate::report::{Event, Kind};
 pub async fn look(app: Arc<App>, cloud: Cloud, mut row: Row) {
     let before = row.run.state.clone();
     let name = BackupName::of(&row.owner, &row.run.id).to_string();
-    let priority = if matches!(before, State::Tracking { .. }) { Priority::Tracking } else { Priority::UnresolvedCreate };
+    let priority = if matches!(before, State::Tracking { .. }) {
+        Priority::Tracking
+    } else {
+        Priority::UnresolvedCreate
+    };
     let (began, seen) = tokio::select! {
         biased;
         () = app.stop.cancelled() => return,
@@ -41,20 +45,32 @@ pub async fn look(app: Arc<App>, cloud: Cloud, mut row: Row) {
     }
     match (&before, &row.run.state) {
         (State::Planned { .. } | State::Creating { .. }, _) if found => {
-            app.say(&Event::of_row(Kind::BackupAdopted, &row, format!("found in the cloud by its name {name}")));
+            app.say(&Event::of_row(
+                Kind::BackupAdopted,
+                &row,
+                format!("found in the cloud by its name {name}"),
+            ));
         }
         (State::Creating { .. }, State::Absent { retry_at }) => {
             let wait = retry_at.duration_since(now.wall).as_millis();
             app.say(
-                &Event::of_row(Kind::BackupRetry, &row, "a complete listing after the settle shows no such backup")
-                    .with(|fields| fields.retry_in_ms = u64::try_from(wait).ok()),
+                &Event::of_row(
+                    Kind::BackupRetry,
+                    &row,
+                    "a complete listing after the settle shows no such backup",
+                )
+                .with(|fields| fields.retry_in_ms = u64::try_from(wait).ok()),
             );
         }
         (State::Tracking { backup, .. }, State::Absent { .. } | State::Failed { .. }) => {
             let gone = backup.to_string();
             app.say(
-                &Event::of_row(Kind::BackupVanished, &row, format!("{gone} is missing from three complete listings"))
-                    .with(|fields| fields.backup_id = Some(gone)),
+                &Event::of_row(
+                    Kind::BackupVanished,
+                    &row,
+                    format!("{gone} is missing from three complete listings"),
+                )
+                .with(|fields| fields.backup_id = Some(gone)),
             );
         }
         _ => {}

@@ -33,7 +33,8 @@ impl Task for Plan {
     async fn step(&mut self, app: &Arc<App>, _: &mut InFlight) -> Duration {
         loop {
             let now = app.now().wall;
-            let answer = app.parts.journal.read(move |store| Ok((store.due(now, BATCH)?, store.next_due()?))).await;
+            let answer =
+                app.parts.journal.read(move |store| Ok((store.due(now, BATCH)?, store.next_due()?))).await;
             let (due, next) = match answer {
                 Ok(answer) => answer,
                 Err(error) => {
@@ -67,7 +68,13 @@ fn plan_watermark(config: &Config, watermark: &Watermark, now: Timestamp) -> Opt
 }
 
 /// The same, by a given schedule of the job.
-pub fn plan(config: &Config, job: &Job, schedule: &Schedule, watermark: &Watermark, now: Timestamp) -> Change {
+pub fn plan(
+    config: &Config,
+    job: &Job,
+    schedule: &Schedule,
+    watermark: &Watermark,
+    now: Timestamp,
+) -> Change {
     let dues = || schedule.after(watermark.planned_through).take_while(|due| *due <= now);
     let start_at = |due| job.start_at(&watermark.disk, due);
     let CaughtUp { misses, run } = catch_up(dues(), start_at, job.missed, job.start_within, now);

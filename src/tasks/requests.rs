@@ -108,12 +108,19 @@ async fn retry(app: &App, run: &str) -> Result<Result<Vec<RunId>, String>, Share
     let state = row.run.state.name();
     let revived = match row.run.revive(&app.now()) {
         Ok(run) => run,
-        Err(_) => return Ok(Err(format!("run {id} is {state}: only one that failed or was skipped can be tried again"))),
+        Err(_) => {
+            return Ok(Err(format!(
+                "run {id} is {state}: only one that failed or was skipped can be tried again"
+            )));
+        }
     };
     if app.write(Change::Revive(revived)).await? {
         app.pokes.all();
         Ok(Ok(vec![id]))
     } else {
-        Ok(Err(format!("another run has an attempt or a backup under way on {}: try again when it has ended", id.disk)))
+        Ok(Err(format!(
+            "another run has an attempt or a backup under way on {}: try again when it has ended",
+            id.disk
+        )))
     }
 }

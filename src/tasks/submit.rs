@@ -105,7 +105,9 @@ async fn attempt(app: Arc<App>, cloud: Cloud, mut row: Row) {
 
     let (kind, message) = match &row.run.state {
         State::Tracking { .. } => (Kind::BackupAccepted, "accepted; not good before it is NORMAL".to_owned()),
-        State::Absent { .. } if quota => (Kind::QuotaFull, format!("the disk's backup quota is full: {}", answer.message)),
+        State::Absent { .. } if quota => {
+            (Kind::QuotaFull, format!("the disk's backup quota is full: {}", answer.message))
+        }
         State::Absent { .. } => (Kind::BackupRetry, answer.message),
         State::Creating { .. } => {
             (Kind::BackupAmbiguous, format!("it may exist, and is looked for: {}", answer.message))

@@ -72,9 +72,12 @@ async fn poll(app: Arc<App>, cloud: Cloud, rows: Vec<Row>) {
     let now = app.now();
     let saves = rows.into_iter().filter_map(|row| {
         let poll = match &answers {
-            Ok(seen) => {
-                row.run.state.backup().and_then(|id| seen.get(id)).map_or(Poll::Missing, |seen| Poll::Seen(*seen))
-            }
+            Ok(seen) => row
+                .run
+                .state
+                .backup()
+                .and_then(|id| seen.get(id))
+                .map_or(Poll::Missing, |seen| Poll::Seen(*seen)),
             Err(_) => Poll::Unanswered,
         };
         match row.run.polled(&now, poll) {

@@ -56,7 +56,7 @@ impl Watch {
     fn notice_lanes(&mut self, app: &App) {
         for (target, cloud) in &app.settings().clouds {
             for (action, lane) in cloud.lanes() {
-                let slow = lane.rate < lane.full_rate;
+                let slow = lane.rate < lane.limit;
                 let was = self.slowed.insert((target.clone(), action), slow).unwrap_or(false);
                 let (kind, message) = match (was, slow) {
                     (false, true) => (
@@ -64,10 +64,12 @@ impl Watch {
                         format!(
                             "{action}: the cloud throttles at {:.1} calls a second or less; \
                              others may share the limit; slowed to {:.1}",
-                            lane.full_rate, lane.rate
+                            lane.limit, lane.rate
                         ),
                     ),
-                    (true, false) => (Kind::LaneRecovered, format!("{action}: back at {:.1} a second", lane.full_rate)),
+                    (true, false) => {
+                        (Kind::LaneRecovered, format!("{action}: back at {:.1} a second", lane.limit))
+                    }
                     _ => continue,
                 };
                 app.say(&Event::new(kind, message).with(|fields| fields.target = Some(target.to_string())));

@@ -28,6 +28,9 @@ use crate::transport::{Failure, HttpRequest, HttpResponse, Timeouts, Transport, 
 /// Exactly this: the signed bytes are the sent bytes.
 const CONTENT_TYPE: &str = "application/json";
 
+/// What the cloud documents for most actions, in calls a second.
+const USUAL_LIMIT: u32 = 20;
+
 /// Wall-clock time, as the caller keeps it.
 pub trait Clock: Send + Sync {
     /// Now.
@@ -56,7 +59,8 @@ pub struct Settings {
     pub endpoint: Endpoint,
     /// Who calls, as far as limits go: two clients of one account share their lanes by naming it alike.
     pub identity: String,
-    /// The most calls of an action in any second, where the cloud's own limit is not lower.
+    /// The most calls of an action in any second. It is meant for the actions that the cloud limits to 20; those
+    /// with another limit get as much more. The cloud's own limits, if none.
     pub rate_limit: Option<NonZeroU32>,
     /// The bound on the whole of each call.
     pub timeout: Duration,
@@ -114,8 +118,10 @@ impl Client {
                 host: settings.endpoint.host().to_owned(),
                 action,
             };
-            let documented = NonZeroU32::new(action.documented_limit()).unwrap_or(NonZeroU32::MIN);
-            ports.lanes.lane(key, settings.rate_limit.map_or(documented, |rate| rate.min(documented)))
+            // In the proportion of the documented limits: the rate that is set is that of most actions, of 20.
+            let rate = settings.rate_limit.map_or(USUAL_LIMIT, NonZeroU32::get);
+            let rate = rate.saturating_mul(action.documented_limit()) / USUAL_LIMIT;
+            ports.lanes.lane(key, NonZeroU32::new(rate).unwrap_or(NonZeroU32::MIN))
         });
         Self { inner: Arc::new(Inner { settings, ports, lanes, time: Mutex::default() }) }
     }

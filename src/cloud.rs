@@ -1,0 +1,271 @@
+//! The cloud as tasks see it: what to ask, and answers in the words of `backup_core`.
+//!
+//! Responsible for one client a target, and for translating its replies and errors. It refuses to decide what
+//! follows from them.
+
+use std::collections::{BTreeMap, HashMap};
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use backup_core::retry::Class;
+use backup_core::run::{Look, Reply, Sighting};
+use backup_core::{BackupId, DiskId, TargetName};
+use cbs::credentials::{Environment, ProvideCredentials, SdkFile};
+use cbs::limiter::{Lane, LaneSettings, LaneSnapshot, Lanes, Permit, Priority};
+use cbs::transport::{ReqwestTransport, Timeouts, Transport, TransportError, proxy_for};
+use cbs::{Action, BackupState, BackupsQuery, Client, DiskBackup, Ports, Settings};
+
+use crate::app::chain;
+use crate::clock::Clock;
+use crate::config::{Config, CredentialSource, Target};
+
+/// Codes that say that a backup of the disk is being made.
+const BEING_MADE: [&str; 3] = [
+    "ResourceUnavailable.SnapshotCreating",
+    "ResourceUnavailable.DiskBackupCreating",
+    "InvalidDisk.SnapshotCreating",
+];
+
+/// A target's client. Cheap to clone.
+#[derive(Clone)]
+pub struct Cloud {
+    client: Client,
+}
+
+/// What a create was answered.
+pub struct Created {
+    /// For the run.
+    pub reply: Reply,
+    /// The cloud's id of the request.
+    pub request_id: Option<String>,
+    /// For the log.
+    pub message: String,
+}
+
+/// What a look-up showed.
+pub struct Looked {
+    /// For the run.
+    pub look: Look,
+    /// How many more backups of the disk bear the name.
+    pub twins: usize,
+    /// Why the listing is not complete, if it is not.
+    pub problem: Option<String>,
+}
+
+impl Cloud {
+    /// A turn in the lane of creates; given back when dropped.
+    pub async fn create_turn(&self, priority: Priority) -> Permit {
+        self.client.lane(Action::CreateDiskBackup).acquire(priority).await
+    }
+
+    /// Asks for a backup.
+    pub async fn create(&self, turn: Permit, disk: &DiskId, name: &str) -> Created {
+        match self.client.create_disk_backup(turn, disk.as_str(), name).await {
+            Ok(accepted) => match accepted.backup_id.parse() {
+                Ok(backup) => Created {
+                    reply: Reply::Accepted(backup),
+                    request_id: accepted.request_id,
+                    message: "accepted".to_owned(),
+                },
+                // It exists, whatever its id looks like: only a look-up by name can go on from here.
+                Err(error) => Created {
+                    reply: setback(Class::Ambiguous, None, false, None),
+                    request_id: accepted.request_id,
+                    message: format!("accepted, but {error}"),
+                },
+            },
+            Err(error) => Created {
+                message: chain(&error),
+                request_id: error.request_id.clone(),
+                reply: setback(class(error.class), error.code, !error.known, error.retry_after),
+            },
+        }
+    }
+
+    /// Looks for a disk's backup of this name in a complete listing. Of several, a NORMAL one is taken, the oldest.
+    pub async fn look(&self, disk: &DiskId, name: &str, priority: Priority) -> Looked {
+        let query = BackupsQuery::ByDisks(vec![disk.to_string()]);
+        let listed = match self.client.list_disk_backups(&query, priority).await {
+            Ok(listed) => listed,
+            Err(error) => return Looked { look: Look::Incomplete, twins: 0, problem: Some(chain(&error)) },
+        };
+        let ours: Vec<&DiskBackup> =
+            listed.iter().filter(|backup| backup.name == name && backup.disk_id == disk.as_str()).collect();
+        // Newest first: the last of them is the oldest.
+        let chosen = ours.iter().rev().find(|backup| backup.state == BackupState::Normal).or(ours.last());
+        match chosen.map(|backup| (backup.id.parse(), sighting(backup))) {
+            None => Looked { look: Look::Nothing, twins: 0, problem: None },
+            Some((Ok(backup), sighting)) => {
+                Looked { look: Look::Found(backup, sighting), twins: ours.len() - 1, problem: None }
+            }
+            Some((Err(error), _)) => {
+                Looked { look: Look::Incomplete, twins: 0, problem: Some(error.to_string()) }
+            }
+        }
+    }
+
+    /// Asks for backups by id: those that the answer names, and in which state.
+    ///
+    /// # Errors
+    /// Why there is no answer, in words.
+    pub async fn poll(&self, ids: &[BackupId]) -> Result<HashMap<BackupId, Sighting>, String> {
+        let query = BackupsQuery::ByIds(ids.iter().map(ToString::to_string).collect());
+        match self.client.list_disk_backups(&query, Priority::Tracking).await {
+            Ok(listed) => Ok(listed
+                .iter()
+                .filter_map(|backup| Some((backup.id.parse().ok()?, sighting(backup))))
+                .collect()),
+            // One that is gone may spoil the answer for all; each is then looked for by its disk and name.
+            Err(error) if matches!(error.class, cbs::Class::Gone | cbs::Class::Permanent) => {
+                Ok(HashMap::new())
+            }
+            Err(error) => Err(chain(&error)),
+        }
+    }
+
+    /// The lanes of the actions that the daemon uses.
+    pub fn lanes(&self) -> impl Iterator<Item = (&'static str, LaneSnapshot)> + '_ {
+        [Action::CreateDiskBackup, Action::DescribeDiskBackups].into_iter().map(|action| {
+            let lane: &Arc<Lane> = self.client.lane(action);
+            (action.as_str(), lane.snapshot())
+        })
+    }
+}
+
+fn setback(class: Class, code: Option<String>, unknown: bool, hint: Option<Duration>) -> Reply {
+    let sign_of_ours = code.as_deref().is_some_and(|code| BEING_MADE.contains(&code));
+    Reply::Setback { class, code, unknown, sign_of_ours, hint }
+}
+
+fn sighting(backup: &DiskBackup) -> Sighting {
+    if backup.state == BackupState::Normal { Sighting::Normal } else { Sighting::Unfinished }
+}
+
+fn class(class: cbs::Class) -> Class {
+    match class {
+        cbs::Class::Throttled => Class::Throttled,
+        cbs::Class::Busy => Class::Busy,
+        cbs::Class::Quota => Class::Quota,
+        cbs::Class::Scarce => Class::Scarce,
+        cbs::Class::Clock => Class::Clock,
+        cbs::Class::Credentials => Class::Credentials,
+        cbs::Class::Refused => Class::Refused,
+        cbs::Class::Permanent => Class::Permanent,
+        cbs::Class::Gone => Class::Gone,
+        cbs::Class::Unpaid => Class::Unpaid,
+        cbs::Class::Ambiguous => Class::Ambiguous,
+        cbs::Class::NotSent => Class::NotSent,
+        cbs::Class::Unavailable => Class::Unavailable,
+    }
+}
+
+/// Makes a target's transport.
+pub type MakeTransport = dyn Fn(&Target) -> Result<Arc<dyn Transport>, TransportError> + Send + Sync;
+
+/// Makes clients, and keeps what they share: a lane outlives the configuration that asked for it.
+pub struct Clouds {
+    lanes: Arc<Lanes>,
+    clock: Arc<dyn Clock>,
+    environment: BTreeMap<String, String>,
+    transport: Box<MakeTransport>,
+}
+
+impl Clouds {
+    /// Clients over the network.
+    #[must_use]
+    pub fn new(
+        clock: Arc<dyn Clock>,
+        environment: BTreeMap<String, String>,
+        guard: Duration,
+        seed: u64,
+    ) -> Self {
+        Self::over(clock, environment, guard, seed, |target| {
+            let timeouts = Timeouts { connect: target.connect_timeout, call: target.call_timeout };
+            Ok(Arc::new(ReqwestTransport::new(timeouts)?))
+        })
+    }
+
+    /// Clients over another transport.
+    pub fn over(
+        clock: Arc<dyn Clock>,
+        environment: BTreeMap<String, String>,
+        guard: Duration,
+        seed: u64,
+        transport: impl Fn(&Target) -> Result<Arc<dyn Transport>, TransportError> + Send + Sync + 'static,
+    ) -> Self {
+        let lanes = Arc::new(Lanes::new(LaneSettings { guard, seed, ..LaneSettings::default() }));
+        Self { lanes, clock, environment, transport: Box::new(transport) }
+    }
+
+    /// A client for each target of a configuration.
+    ///
+    /// # Errors
+    /// When a transport cannot be made.
+    pub fn of(&self, config: &Config) -> Result<BTreeMap<TargetName, Cloud>, TransportError> {
+        let each = |(name, target): (&TargetName, &Target)| Ok((name.clone(), self.cloud(target)?));
+        config.targets.iter().map(each).collect()
+    }
+
+    fn cloud(&self, target: &Target) -> Result<Cloud, TransportError> {
+        let endpoint = target.endpoint.parse().map_err(|error: cbs::client::InvalidEndpoint| {
+            TransportError::because(cbs::transport::Failure::Invalid, error)
+        })?;
+        let settings = Settings {
+            region: target.region.clone(),
+            endpoint,
+            identity: identity(&target.credentials),
+            rate_limit: NonZeroU32::new(target.rate_limit),
+            timeout: target.call_timeout,
+            request_client: format!("cbs-backupd_{}", env!("CARGO_PKG_VERSION")),
+        };
+        let ports = Ports {
+            credentials: self.credentials(&target.credentials),
+            transport: (self.transport)(target)?,
+            clock: Arc::new(ForCloud(Arc::clone(&self.clock))),
+            lanes: Arc::clone(&self.lanes),
+        };
+        Ok(Cloud { client: Client::new(settings, ports) })
+    }
+
+    fn credentials(&self, source: &CredentialSource) -> Arc<dyn ProvideCredentials> {
+        let environment = self.environment.clone();
+        let lookup = move |name: &str| environment.get(name).cloned();
+        match source {
+            CredentialSource::Environment => Arc::new(Environment::new(lookup)),
+            CredentialSource::File { path, profile } => {
+                let paths = path.clone().map_or_else(|| SdkFile::usual_paths(lookup), |path| vec![path]);
+                Arc::new(SdkFile::first_of(paths).section(profile.clone()))
+            }
+        }
+    }
+}
+
+/// Who calls, as far as limits go: targets whose credential comes from one place share their lanes.
+fn identity(source: &CredentialSource) -> String {
+    match source {
+        CredentialSource::Environment => "environment".to_owned(),
+        CredentialSource::File { path, profile } => {
+            let path = path.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
+            format!("file:{path}#{profile}")
+        }
+    }
+}
+
+/// The proxies through which the targets are reached, for the log.
+#[must_use]
+pub fn proxies(config: &Config) -> Vec<String> {
+    let proxy = |target: &Target| {
+        proxy_for(&target.endpoint).map(|proxy| format!("{} through {proxy}", target.endpoint))
+    };
+    config.targets.values().filter_map(proxy).collect()
+}
+
+/// The daemon's clock as the client reads it.
+struct ForCloud(Arc<dyn Clock>);
+
+impl cbs::Clock for ForCloud {
+    fn now(&self) -> SystemTime {
+        self.0.wall().into()
+    }
+}
