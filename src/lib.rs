@@ -1,6 +1,7 @@
 //! The daemon: acts on what `backup-core` decides. Not a public API; see `docs/stability.md`.
 
 pub mod app;
+pub mod cli;
 pub mod clock;
 pub mod cloud;
 pub mod config;
@@ -10,3 +11,4 @@ pub mod journal;
 pub mod random;
 pub mod report;
 pub mod tasks;
+pub mod zones;

@@ -1,2 +1,5 @@
 //! The `cbs-backupd` command.
-fn main() {}
+
+fn main() -> std::process::ExitCode {
+    cbs_backupd::cli::main()
+}

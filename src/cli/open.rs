@@ -15,11 +15,13 @@ use crate::cloud::Clouds;
 use crate::config::Config;
 use crate::journal::{self, Journal, Sqlite};
 use crate::random::Random;
-use crate::report::log::Log;
+use crate::report::Report;
 
 /// The process's environment, as configuration and credentials read it.
 pub fn environment() -> BTreeMap<String, String> {
-    std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect()
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
 }
 
 /// The configuration, or all of its mistakes.
@@ -70,30 +72,45 @@ pub fn lock(state_dir: &Path) -> Result<Taken, Failure> {
     }
 }
 
-/// The app over the real world.
-pub async fn app(config: Arc<Config>) -> Result<Arc<App>, Failure> {
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new(SignedDuration::ZERO));
-    app_with(config, clock, Arc::new(Log)).await
+/// Whether a process holds the lock.
+pub fn is_held(state_dir: &Path) -> bool {
+    File::open(state_dir.join("lock"))
+        .is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
 }
 
-/// The same with another clock and other ears.
-pub async fn app_with(
+/// The app, and what makes its clients anew at a reload.
+pub struct Opened {
+    /// The app.
+    pub app: Arc<App>,
+    /// The maker of clients.
+    pub clouds: Clouds,
+}
+
+/// The app over the real world, or over another clock and with other ears.
+pub async fn app(
     config: Arc<Config>,
     clock: Arc<dyn Clock>,
-    report: Arc<dyn crate::report::Report>,
-) -> Result<Arc<App>, Failure> {
-    let journal = Journal::open(&config.state_dir).map_err(|error| Failure::io("open the journal", &error))?;
-    let epoch =
-        journal.read(|store| store.begin_epoch()).await.map_err(|error| Failure::io("open the journal", &*error))?;
-    let time = Time::new(clock, epoch);
-    let settings = settings(&config, time.clock(), &Clouds::default())?;
+    report: Arc<dyn Report>,
+) -> Result<Opened, Failure> {
+    let journal =
+        Journal::open(&config.state_dir).map_err(|error| Failure::io("open the journal", &error))?;
+    let epoch = journal.read(|store| store.begin_epoch()).await;
+    let epoch = epoch.map_err(|error| Failure::io("open the journal", &*error))?;
+    let random = Random::from_system();
+    let clouds = Clouds::new(Arc::clone(&clock), environment(), config.guard, random.draw());
+    let settings = settings(&config, &clouds)?;
     let retry = config.retry.clone();
-    let parts = Parts { time, random: Random::from_system(), journal, report, retry };
-    Ok(App::new(parts, settings))
+    let parts = Parts { time: Time::new(clock, epoch), random, journal, report, retry };
+    Ok(Opened { app: App::new(parts, settings), clouds })
+}
+
+/// The machine's clock.
+pub fn clock() -> Arc<dyn Clock> {
+    Arc::new(SystemClock::new(SignedDuration::ZERO))
 }
 
 /// A configuration with a client for each of its targets.
-pub fn settings(config: &Arc<Config>, clock: Arc<dyn Clock>, kept: &Clouds) -> Result<Settings, Failure> {
-    let clouds = kept.renewed(config, clock, &environment()).map_err(|error| Failure::io("reach the cloud", &error))?;
+pub fn settings(config: &Arc<Config>, clouds: &Clouds) -> Result<Settings, Failure> {
+    let clouds = clouds.of(config).map_err(|error| Failure::io("prepare the connections", &error))?;
     Ok(Settings { config: Arc::clone(config), clouds })
 }

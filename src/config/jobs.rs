@@ -14,6 +14,7 @@ use super::mistakes::{Mistakes, Place};
 use super::read::{NAME, Targets, or, zone_name};
 use super::tree::{Node, Value};
 use super::{Job, default_target};
+use crate::zones;
 
 const DISK: &str = "a disk id (`disk-` and lower-case letters and digits, such as `disk-1a2b3c4d`)";
 
@@ -205,7 +206,9 @@ fn schedule(node: &Node, zone: &str, known: &mut Known, mistakes: &mut Mistakes)
         wrong(mistakes, "schedule", node, "a cron expression such as `\"30 2 * * *\"`");
         return None;
     };
-    let read = known.entry((cron.to_owned(), zone.to_owned())).or_insert_with(|| Schedule::new(cron, zone));
+    let read = known
+        .entry((cron.to_owned(), zone.to_owned()))
+        .or_insert_with(|| Schedule::new(cron, zone, &zones::in_force().database));
     match read {
         Ok(schedule) => Some(schedule.clone()),
         Err(error) => {

@@ -11,6 +11,7 @@ use super::fields::{Expected, Fields, add, duration, nearest, number, parsed, te
 use super::mistakes::Mistakes;
 use super::tree::{Node, Value};
 use super::{Config, CredentialSource, Target, jobs};
+use crate::zones;
 
 pub(super) const NAME: &str = "a name of 1 to 32 lower-case letters, digits and hyphens";
 
@@ -89,10 +90,11 @@ fn absolute(node: &Node) -> Result<PathBuf, Expected> {
 pub(super) fn zone_name(node: &Node) -> Result<String, Expected> {
     let expected = || "an IANA time zone, such as `Asia/Shanghai`".to_owned();
     let name = text(node).map_err(|_| expected())?;
-    if jiff::tz::TimeZone::get(name).is_ok() && name.parse::<f64>().is_err() {
+    let database = &zones::in_force().database;
+    if database.get(name).is_ok() {
         return Ok(name.to_owned());
     }
-    let known: Vec<String> = jiff::tz::db().available().map(|name| name.to_string()).collect();
+    let known: Vec<String> = database.available().map(|name| name.to_string()).collect();
     let known: Vec<&str> = known.iter().map(String::as_str).collect();
     Err(nearest(name, &known)
         .map_or_else(expected, |near| format!("an IANA time zone (did you mean `{near}`?)")))

@@ -96,6 +96,8 @@ kinds! {
     ClockRight = "clock.right", Info;
     /// The wall clock was set.
     ClockStepped = "clock.stepped", Warn;
+    /// The system's time zones are older than the program's own.
+    ZonesOld = "zones.old", Warn;
     /// The journal cannot be written: no backup is started.
     JournalUnwritable = "journal.unwritable", Error;
     /// It can again.

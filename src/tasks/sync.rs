@@ -14,6 +14,7 @@ use super::plan::{plan, write_plans};
 use crate::app::App;
 use crate::config::{Config, Job};
 use crate::journal::{Change, SharedError, Watermark};
+use crate::zones;
 
 /// Brings the journal into line with the configuration in force.
 ///
@@ -66,7 +67,7 @@ pub async fn sync(app: &App) -> Result<(), SharedError> {
 }
 
 fn owed_by_old_schedule(config: &Config, job: &Job, mark: &Watermark, now: Timestamp) -> Option<Change> {
-    let old: Schedule = mark.schedule.parse().ok()?;
+    let old = Schedule::read(&mark.schedule, &zones::in_force().database).ok()?;
     Some(plan(config, job, &old, mark, now))
 }
 

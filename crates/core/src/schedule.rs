@@ -10,14 +10,13 @@ mod blackout;
 mod spread;
 
 use std::fmt;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use croner::Cron;
 use croner::parser::{CronParser, Seconds, Year};
 use jiff::Timestamp;
-use jiff::tz::TimeZone;
+use jiff::tz::{TimeZone, TimeZoneDatabase};
 
 pub use blackout::{Blackout, Days};
 pub use spread::offset;
@@ -69,12 +68,12 @@ pub enum ScheduleError {
 const FIELDS: [&str; 5] = ["minute", "hour", "day-of-month", "month", "day-of-week"];
 
 impl Schedule {
-    /// Reads a cron expression of five fields, due in the zone of this IANA name.
+    /// Reads a cron expression of five fields, due in the zone of this IANA name by the rules of `zones`.
     ///
     /// # Errors
     /// Says which field is at fault, or that the zone is unknown, or that no instant matches.
-    pub fn new(cron: &str, zone: &str) -> Result<Self, ScheduleError> {
-        let time_zone = TimeZone::get(zone).map_err(|_| ScheduleError::Zone(zone.to_owned()))?;
+    pub fn new(cron: &str, zone: &str, zones: &TimeZoneDatabase) -> Result<Self, ScheduleError> {
+        let time_zone = zones.get(zone).map_err(|_| ScheduleError::Zone(zone.to_owned()))?;
         let fields: Vec<&str> = cron.split_whitespace().collect();
         if fields.len() != FIELDS.len() {
             return Err(ScheduleError::Fields(fields.len()));
@@ -104,6 +103,15 @@ impl Schedule {
         let schedule = Self(Arc::new(Inner { text, cron, zone: time_zone, zone_name: zone.to_owned() }));
         // The longest wait of an expression that comes at all is from one 29 February to the next over 2100.
         schedule.next_after(Timestamp::UNIX_EPOCH).map(|_| schedule.clone()).ok_or(ScheduleError::Never)
+    }
+
+    /// Reads back what [`Self::as_str`] gave.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn read(text: &str, zones: &TimeZoneDatabase) -> Result<Self, ScheduleError> {
+        let (cron, zone) = text.split_once(SEPARATOR).ok_or_else(|| ScheduleError::Zone(String::new()))?;
+        Self::new(cron, zone, zones)
     }
 
     /// The first due instant strictly after `instant`, in whole seconds; none where time ends.
@@ -158,15 +166,6 @@ pub fn start_at(
 ) -> Timestamp {
     let spread = crate::run::later(due, offset(job, disk, spread));
     blackout::defer(spread, blackouts, zone)
-}
-
-impl FromStr for Schedule {
-    type Err = ScheduleError;
-
-    fn from_str(text: &str) -> Result<Self, ScheduleError> {
-        let (cron, zone) = text.split_once(SEPARATOR).ok_or_else(|| ScheduleError::Zone(String::new()))?;
-        Self::new(cron, zone)
-    }
 }
 
 impl fmt::Display for Schedule {
