@@ -103,7 +103,9 @@ impl Lanes {
     pub fn lane(&self, key: LaneKey, rate: NonZeroU32) -> Arc<Lane> {
         let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
         let lane = lanes.entry(key).or_insert_with(|| Arc::new(Lane::new(rate, self.settings)));
-        lane.state().pace.lower_limit(rate);
+        if f64::from(rate.get()) < lane.snapshot().limit {
+            lane.set_limit(rate);
+        }
         Arc::clone(lane)
     }
 
@@ -183,6 +185,13 @@ impl Lane {
         self.state().queue.push(priority, grant);
         self.grant_next();
         granted.await.expect("the lane outlives who waits in it and keeps every grant until it is used")
+    }
+
+    /// Changes the limit (calls a second), up or down: for a configuration that was read again.
+    pub fn set_limit(&self, rate: NonZeroU32) {
+        let mut state = self.state();
+        state.pace.set_limit(rate);
+        self.tell(&state);
     }
 
     /// The lane now.
