@@ -23,6 +23,8 @@ pub mod error;
 pub mod limiter;
 mod reply;
 pub mod sign;
+#[cfg(test)]
+mod testing;
 pub mod transport;
 
 pub use action::Action;
