@@ -221,7 +221,7 @@ impl Lane {
 
     /// Hands the permit to who is next, if it is in and a call more may be on its way.
     fn grant_next(self: &Arc<Self>) {
-        let next = {
+        let (grant, permit) = {
             let mut state = self.state();
             if state.permit_is_out || state.in_flight >= state.most_in_flight {
                 return;
@@ -231,7 +231,6 @@ impl Lane {
             (grant, Permit { lane: Arc::clone(self), priority, departed: None })
         };
         // Whoever gave up meanwhile sends the permit back; dropping it, outside the lock, hands it on.
-        let (grant, permit) = next;
         drop(grant.send(permit));
     }
 

@@ -138,6 +138,11 @@ async fn a_clock_that_is_off_is_corrected_once_within_the_call() {
     assert_eq!(client.lane(Action::CreateDiskBackup).snapshot().released, 3, "each send takes a turn");
     assert_eq!(client.server_offset().unwrap().as_secs(), 3599);
 
+    client.forget_server_time();
+    assert_eq!(client.server_offset(), None);
+    create(&client).await.unwrap();
+    assert_eq!(script.requests()[3].header("X-TC-Timestamp"), Some(&*(NOW + 1).to_string()));
+
     let script = Arc::new(Script::default().then(move |_| dated(expired, AN_HOUR_AHEAD)));
     let error = create(&self::client(&script)).await.unwrap_err();
     assert_eq!((error.class, script.requests().len()), (Class::Clock, 2));
