@@ -144,6 +144,12 @@ impl Client {
         self.time().seen
     }
 
+    /// Forgets the server's time: for a caller whose own clock has stepped, so that what it learns next is of the
+    /// new time.
+    pub fn forget_server_time(&self) {
+        *self.time() = ServerTime::default();
+    }
+
     /// Makes a call: sends it, and once more if the cloud refused it for its time or its credential and that
     /// could be put right. Neither was executed then. A second send takes a turn of its own.
     pub(crate) async fn call(

@@ -174,8 +174,8 @@ const CODES: &[(&str, Meaning)] = &[
 ];
 
 impl Meaning {
-    /// The meaning of `code` for an action: by the full code first, then by the longest wildcard, then by the
-    /// part before the first dot.
+    /// The meaning of `code` for an action: by the full code first, then by the first wildcard that fits, then
+    /// by the part before the first dot.
     pub(crate) fn of(code: &str, kind: Kind) -> Self {
         let family = code.split_once('.').map_or(code, |(family, _)| family);
         let meaning = exact(code).or_else(|| wildcard(code)).or_else(|| exact(family)).unwrap_or(UNKNOWN);
@@ -190,9 +190,7 @@ fn exact(code: &str) -> Option<Meaning> {
 fn wildcard(code: &str) -> Option<Meaning> {
     CODES
         .iter()
-        .filter_map(|(row, meaning)| Some((row.strip_suffix('*')?, meaning)))
-        .filter(|(prefix, _)| code.starts_with(prefix))
-        .max_by_key(|(prefix, _)| prefix.len())
+        .find(|(row, _)| row.strip_suffix('*').is_some_and(|prefix| code.starts_with(prefix)))
         .map(|(_, meaning)| *meaning)
 }
 

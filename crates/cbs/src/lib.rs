@@ -1,8 +1,17 @@
 //! A client for Tencent Cloud Block Storage: signing, credentials, typed calls, typed errors, rate limits.
 //!
 //! It knows nothing of schedules and journals. A create goes in two steps, so that its caller can write down what
-//! it is about to do: a [`limiter::Permit`] is acquired, the intent is written, and
-//! [`Client::create_disk_backup`] takes the permit and departs.
+//! it is about to do:
+//!
+//! ```
+//! # async fn example(client: cbs::Client) -> Result<(), cbs::Error> {
+//! use cbs::{Action, Priority};
+//!
+//! let permit = client.lane(Action::CreateDiskBackup).acquire(Priority::NewCreate).await;
+//! // Here the intent is made durable: nothing has left yet, and nobody else departs meanwhile.
+//! let accepted = client.create_disk_backup(permit, "disk-1a2b3c4d", "ops1_db_20261124T183000Z").await?;
+//! # Ok(()) }
+//! ```
 
 #![forbid(unsafe_code)]
 
@@ -14,6 +23,8 @@ pub mod error;
 pub mod limiter;
 mod reply;
 pub mod sign;
+#[cfg(test)]
+mod testing;
 pub mod transport;
 
 pub use action::Action;

@@ -103,7 +103,9 @@ impl Lanes {
     pub fn lane(&self, key: LaneKey, rate: NonZeroU32) -> Arc<Lane> {
         let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
         let lane = lanes.entry(key).or_insert_with(|| Arc::new(Lane::new(rate, self.settings)));
-        lane.state().pace.lower_limit(rate);
+        if f64::from(rate.get()) < lane.snapshot().limit {
+            lane.set_limit(rate);
+        }
         Arc::clone(lane)
     }
 
@@ -185,6 +187,13 @@ impl Lane {
         granted.await.expect("the lane outlives who waits in it and keeps every grant until it is used")
     }
 
+    /// Changes the limit (calls a second), up or down: for a configuration that was read again.
+    pub fn set_limit(&self, rate: NonZeroU32) {
+        let mut state = self.state();
+        state.pace.set_limit(rate);
+        self.tell(&state);
+    }
+
     /// The lane now.
     #[must_use]
     pub fn snapshot(&self) -> LaneSnapshot {
@@ -212,7 +221,7 @@ impl Lane {
 
     /// Hands the permit to who is next, if it is in and a call more may be on its way.
     fn grant_next(self: &Arc<Self>) {
-        let next = {
+        let (grant, permit) = {
             let mut state = self.state();
             if state.permit_is_out || state.in_flight >= state.most_in_flight {
                 return;
@@ -222,7 +231,6 @@ impl Lane {
             (grant, Permit { lane: Arc::clone(self), priority, departed: None })
         };
         // Whoever gave up meanwhile sends the permit back; dropping it, outside the lock, hands it on.
-        let (grant, permit) = next;
         drop(grant.send(permit));
     }
 

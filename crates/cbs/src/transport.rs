@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
-pub use self::reqwest::{ReqwestTransport, proxy_for};
+pub use self::reqwest::{ReqwestTransport, SetupError, proxy_for};
 
 /// A `POST /`, complete: it is sent as it stands.
 #[derive(Clone)]

@@ -130,6 +130,15 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_count_that_changes_and_changes_back_is_noticed() {
+        // One came at the front and one went before the page's end: the boundary alone would not tell.
+        let before = numbers(0..250);
+        let moved = || [999].into_iter().chain((0..250).filter(|number| *number != 3));
+        let (during, after) = (numbers(moved().chain([1000])), numbers(moved()));
+        assert_eq!(read(vec![before, during, after.clone()]).await.unwrap(), after);
+    }
+
+    #[tokio::test]
     async fn one_item_gone_and_one_come_does_not_hide_a_third() {
         // The count stays, and 100 slips to the first page after that was read; or the other way round.
         let (one, other) = (numbers(0..150), numbers((1..150).chain([999])));

@@ -1,128 +1,18 @@
-use std::collections::VecDeque;
 use std::error::Error as _;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use proptest::prelude::*;
 use serde_json::json;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 use super::*;
 use crate::credentials::{CredentialsError, Environment};
-use crate::limiter::{LaneSettings, Priority};
-use crate::{BackupState, BackupsQuery, Deleted, DiskState, DisksQuery, Filter, Page};
-
-const KEY: &str = "5ecretKeyThatNobodyMaySee";
-const TOKEN: &str = "5essionTokenThatNobodyMaySee";
-
-/// 2026-11-24T18:30:00Z.
-const NOW: i64 = 1_795_545_000;
-
-/// A clock that follows tokio's, which tests pause.
-struct FromNow(Instant);
-
-impl Clock for FromNow {
-    fn now(&self) -> SystemTime {
-        SystemTime::UNIX_EPOCH + Duration::from_secs(NOW as u64) + self.0.elapsed()
-    }
-}
-
-#[expect(clippy::disallowed_methods, reason = "the origin of a test's paused time")]
-fn clock() -> Arc<dyn Clock> {
-    Arc::new(FromNow(Instant::now()))
-}
-
-type Answer = Box<dyn Fn(&HttpRequest) -> Result<HttpResponse, TransportError> + Send>;
-
-/// Answers in order, the last answer again and again.
-#[derive(Default)]
-struct Script {
-    answers: Mutex<VecDeque<Answer>>,
-    requests: Mutex<Vec<HttpRequest>>,
-}
-
-impl Script {
-    fn then(
-        self,
-        answer: impl Fn(&HttpRequest) -> Result<HttpResponse, TransportError> + Send + 'static,
-    ) -> Self {
-        self.answers.lock().unwrap().push_back(Box::new(answer));
-        self
-    }
-
-    fn then_json(self, response: serde_json::Value) -> Self {
-        self.then(move |_| Ok(json_reply(&response)))
-    }
-
-    fn then_code(self, code: &'static str) -> Self {
-        self.then_json(json!({"Error": {"Code": code, "Message": "words"}, "RequestId": "r"}))
-    }
-
-    fn requests(&self) -> Vec<HttpRequest> {
-        self.requests.lock().unwrap().clone()
-    }
-
-    fn bodies(&self) -> Vec<serde_json::Value> {
-        self.requests().iter().map(|request| serde_json::from_slice(&request.body).unwrap()).collect()
-    }
-}
-
-impl Transport for Script {
-    fn send(&self, request: HttpRequest) -> BoxFuture<'_, Result<HttpResponse, TransportError>> {
-        async move {
-            let mut answers = self.answers.lock().unwrap();
-            let reply = answers.front().expect("a call that was not expected")(&request);
-            if answers.len() > 1 {
-                answers.pop_front();
-            }
-            self.requests.lock().unwrap().push(request);
-            reply
-        }
-        .boxed()
-    }
-}
-
-/// Never answers.
-struct Silence;
-
-impl Transport for Silence {
-    fn send(&self, _request: HttpRequest) -> BoxFuture<'_, Result<HttpResponse, TransportError>> {
-        futures_util::future::pending().boxed()
-    }
-}
-
-fn json_reply(response: &serde_json::Value) -> HttpResponse {
-    HttpResponse {
-        status: 200,
-        content_type: Some("application/json".into()),
-        body: json!({ "Response": response }).to_string().into(),
-        ..HttpResponse::default()
-    }
-}
-
-fn environment(token: bool) -> Arc<Environment> {
-    Arc::new(Environment::new(move |name| match name {
-        "TENCENTCLOUD_SECRET_ID" => Some("AKIDtest".to_owned()),
-        "TENCENTCLOUD_SECRET_KEY" => Some(KEY.to_owned()),
-        "TENCENTCLOUD_TOKEN" => token.then(|| TOKEN.to_owned()),
-        _ => None,
-    }))
-}
-
-fn client_with(transport: Arc<dyn Transport>, credentials: Arc<dyn ProvideCredentials>) -> Client {
-    let lanes = Arc::new(Lanes::new(LaneSettings::default()));
-    let settings = Settings::new("ap-guangzhou", "100001").unwrap();
-    Client::new(settings, Ports { credentials, transport, clock: clock(), lanes })
-}
-
-fn client(transport: &Arc<Script>) -> Client {
-    client_with(Arc::clone(transport) as _, environment(false))
-}
-
-async fn create(client: &Client) -> Result<crate::Accepted, Error> {
-    let permit = client.lane(Action::CreateDiskBackup).acquire(Priority::NewCreate).await;
-    client.create_disk_backup(permit, "disk-1a2b3c4d", "ops1_db_20261124T183000Z").await
-}
+use crate::limiter::Priority;
+use crate::testing::{
+    KEY, NOW, Script, Silence, TOKEN, client, client_with, create, environment, json_reply,
+};
+use crate::{DisksQuery, Page};
 
 #[tokio::test(start_paused = true)]
 async fn a_create_goes_out_signed_and_on_a_connection_of_its_own() {
@@ -248,6 +138,11 @@ async fn a_clock_that_is_off_is_corrected_once_within_the_call() {
     assert_eq!(client.lane(Action::CreateDiskBackup).snapshot().released, 3, "each send takes a turn");
     assert_eq!(client.server_offset().unwrap().as_secs(), 3599);
 
+    client.forget_server_time();
+    assert_eq!(client.server_offset(), None);
+    create(&client).await.unwrap();
+    assert_eq!(script.requests()[3].header("X-TC-Timestamp"), Some(&*(NOW + 1).to_string()));
+
     let script = Arc::new(Script::default().then(move |_| dated(expired, AN_HOUR_AHEAD)));
     let error = create(&self::client(&script)).await.unwrap_err();
     assert_eq!((error.class, script.requests().len()), (Class::Clock, 2));
@@ -342,107 +237,6 @@ async fn a_permit_of_another_lane_is_refused() {
     let permit = client.lane(Action::DescribeDisks).acquire(Priority::Command).await;
     let error = client.create_disk_backup(permit, "disk-1", "n").await.unwrap_err();
     assert_eq!((error.class, error.sent), (Class::NotSent, crate::Sent::No));
-}
-
-#[tokio::test(start_paused = true)]
-async fn what_is_not_there_counts_as_deleted() {
-    let delete = async |script: Script| {
-        let script = Arc::new(script);
-        let client = client(&script);
-        let deleted = client.delete_disk_backup("dbp-1", Priority::Retention).await;
-        assert_eq!(script.bodies(), [json!({"DiskBackupIds": ["dbp-1"]})]);
-        deleted.map_err(|error| error.class)
-    };
-    assert_eq!(delete(Script::default().then_json(json!({"RequestId": "r"}))).await, Ok(Deleted::Deleted));
-    for code in ["ResourceNotFound", "ResourceNotFound.NotFound"] {
-        assert_eq!(delete(Script::default().then_code(code)).await, Ok(Deleted::WasGone));
-    }
-    assert_eq!(delete(Script::default().then_code("InternalError")).await, Err(Class::Unavailable));
-    assert_eq!(delete(Script::default().then_code("InvalidParameter")).await, Err(Class::Permanent));
-}
-
-#[tokio::test(start_paused = true)]
-async fn backups_are_read_with_nulls_unknown_fields_and_unknown_states() {
-    let script = Arc::new(Script::default().then_json(json!({
-        "TotalCount": 3,
-        "DiskBackupSet": [
-            {"DiskBackupId": "dbp-3", "DiskId": "disk-1", "DiskBackupName": "n", "DiskBackupState": "NORMAL",
-             "Percent": 100, "DiskSize": 50, "DiskUsage": "DATA_DISK", "CreateTime": "2025-03-27 14:00:13",
-             "Encrypt": true, "Novelty": {"a": [1]}},
-            {"DiskBackupId": "dbp-2", "DiskId": null, "DiskBackupName": null, "DiskBackupState": "THAWING",
-             "Percent": null, "DiskSize": null, "DiskUsage": null, "CreateTime": null, "Encrypt": null},
-            {"DiskBackupId": "dbp-1"},
-        ],
-        "RequestId": "r",
-    })));
-    let client = client(&script);
-    let query = BackupsQuery::ByDisks(vec!["disk-1".into()]);
-    let listing = client.describe_disk_backups(&query, Page::default(), Priority::Tracking).await.unwrap();
-    assert_eq!((listing.total, listing.request_id.as_deref()), (3, Some("r")));
-    let [full, null, bare] = &*listing.items else { panic!("three") };
-    assert_eq!((full.state.clone(), full.percent, full.encrypted), (BackupState::Normal, Some(100), true));
-    assert_eq!(full.created.unwrap().to_string(), "2025-03-27T06:00:13Z");
-    assert_eq!(null.state, BackupState::Other("THAWING".into()));
-    assert_eq!((null.disk_id.as_str(), null.percent), ("", None));
-    assert_eq!((bare.id.as_str(), bare.state.as_str()), ("dbp-1", ""));
-    assert_eq!(
-        script.bodies(),
-        [json!({"Filters": [{"Name": "disk-id", "Values": ["disk-1"]}], "Offset": 0, "Limit": 100,
-                "Order": "DESC", "OrderField": "CREATE_TIME"})]
-    );
-    assert!(!script.requests()[0].fresh_connection);
-}
-
-#[tokio::test(start_paused = true)]
-async fn disks_are_read_with_nulls_and_unknown_states() {
-    let script = Arc::new(Script::default().then_json(json!({
-        "TotalCount": 2,
-        "DiskSet": [
-            {"DiskId": "disk-1", "DiskState": "ATTACHED", "DiskSize": 50, "InstanceId": "ins-1",
-             "InstanceIdList": null, "DiskBackupQuota": 1, "DiskBackupCount": 0, "Rollbacking": null,
-             "Tags": [{"Key": "backup", "Value": "nightly"}, {"Key": "bare", "Value": null}],
-             "Placement": {"Zone": "ap-guangzhou-3", "ProjectId": 0, "CageId": null}},
-            {"DiskId": "disk-2", "DiskState": "DREAMING", "Tags": null, "Placement": null,
-             "InstanceId": null, "DiskBackupQuota": null, "Migrating": true},
-        ],
-    })));
-    let client = client(&script);
-    let query = DisksQuery::Where(vec![Filter::new("tag:backup", ["nightly"])]);
-    let disks = client.list_disks(&query, Priority::Reconcile).await.unwrap();
-    assert_eq!((disks[0].state.clone(), disks[0].backup_quota), (DiskState::Attached, Some(1)));
-    assert_eq!(disks[0].tags["backup"], "nightly");
-    assert_eq!((disks[0].tags["bare"].as_str(), disks[0].placement.zone.as_str()), ("", "ap-guangzhou-3"));
-    assert_eq!((disks[1].state.as_str(), disks[1].backup_quota), ("DREAMING", None));
-    assert!(disks[1].migrating && disks[1].instance_ids.is_empty());
-    assert_eq!(
-        script.bodies(),
-        [json!({"Filters": [{"Name": "tag:backup", "Values": ["nightly"]}], "Offset": 0, "Limit": 100})]
-    );
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_query_for_no_ids_is_not_one_for_all() {
-    let script = Arc::new(Script::default());
-    let client = client(&script);
-    for query in [BackupsQuery::ByIds(vec![]), BackupsQuery::ByDisks(vec![])] {
-        assert_eq!(client.list_disk_backups(&query, Priority::Tracking).await.unwrap(), []);
-    }
-    assert_eq!(client.list_disks(&DisksQuery::ByIds(vec![]), Priority::Tracking).await.unwrap(), []);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_listing_without_what_it_stands_on_is_no_listing() {
-    for response in [
-        json!({"DiskBackupSet": []}),
-        json!({"TotalCount": null, "DiskBackupSet": []}),
-        json!({"TotalCount": 1, "DiskBackupSet": [{"DiskBackupId": ""}]}),
-        json!({"TotalCount": 1, "DiskBackupSet": [{"DiskBackupName": "n"}]}),
-        json!({"TotalCount": 1, "DiskBackupSet": null}),
-    ] {
-        let script = Arc::new(Script::default().then_json(response.clone()));
-        let error = client(&script).list_disk_backups(&BackupsQuery::All, Priority::Tracking).await;
-        assert_eq!(error.unwrap_err().class, Class::Unavailable, "{response}");
-    }
 }
 
 #[tokio::test(start_paused = true)]

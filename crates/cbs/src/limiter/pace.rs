@@ -93,13 +93,12 @@ impl Pace {
         self.set_rate((self.rate / 2.0).max(self.limit * SLOWEST), now);
     }
 
-    /// Takes a lower limit; a higher one changes nothing.
-    pub(super) fn lower_limit(&mut self, limit: NonZeroU32) {
+    /// Changes the limit. A pace that is slowed down stays so, and climbs to the new limit.
+    pub(super) fn set_limit(&mut self, limit: NonZeroU32) {
         let limit = f64::from(limit.get());
-        if limit < self.limit {
-            self.limit = limit;
-            self.set_rate(self.rate.min(limit), now());
-        }
+        let rate = if self.rate < self.limit { self.rate.min(limit) } else { limit };
+        self.limit = limit;
+        self.set_rate(rate, now());
     }
 
     pub(super) fn limit(&self) -> f64 {

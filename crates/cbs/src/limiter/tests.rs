@@ -147,6 +147,38 @@ async fn who_gives_up_leaves_no_gap_and_loses_no_permit() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_crowd_that_gives_up_at_once_is_passed_in_one_go() {
+    let lane = lane(20);
+    let held = lane.acquire(Priority::Command).await;
+    let mut crowd: Vec<_> = (0..100_000).map(|_| Box::pin(lane.acquire(Priority::Tracking))).collect();
+    for waiting in &mut crowd {
+        assert!(waiting.now_or_never().is_none());
+    }
+    let mut last = pin!(lane.acquire(Priority::Command));
+    assert!(last.as_mut().now_or_never().is_none());
+    drop(crowd);
+    drop(held);
+    assert!(last.now_or_never().is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_limit_may_be_set_anew() {
+    let lane = lane(20);
+    pass(&lane, Priority::Command).await;
+    let gap = async || {
+        let first = pass(&lane, Priority::Command).await;
+        pass(&lane, Priority::Command).await - first
+    };
+    lane.set_limit(rate(10));
+    assert_eq!(gap().await, Duration::from_millis(101));
+    lane.set_limit(rate(50));
+    assert_eq!(gap().await, Duration::from_millis(21));
+    lane.acquire(Priority::Command).await.depart().await.throttled(None);
+    lane.set_limit(rate(100));
+    assert_eq!((lane.snapshot().limit, lane.snapshot().rate), (100.0, 25.0), "a slowed lane still climbs");
+}
+
+#[tokio::test(start_paused = true)]
 async fn calls_in_flight_have_a_cap() {
     let settings = LaneSettings { in_flight: 2, ..LaneSettings::default() };
     let lane = Arc::new(Lane::new(rate(20), settings));

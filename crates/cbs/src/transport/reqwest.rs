@@ -16,6 +16,11 @@ const IDLE: Duration = Duration::from_secs(30);
 /// A page of a hundred disks with all their tags is about 300 KB.
 const LONGEST_REPLY: usize = 8 << 20;
 
+/// A transport could not be made.
+#[derive(Debug, thiserror::Error)]
+#[error("TLS could not be set up")]
+pub struct SetupError(#[source] reqwest::Error);
+
 /// Sends over the network, through the proxy that the environment names, if any ([`proxy_for`]).
 #[derive(Debug)]
 pub struct ReqwestTransport {
@@ -28,7 +33,7 @@ impl ReqwestTransport {
     ///
     /// # Errors
     /// If TLS cannot be set up.
-    pub fn new(timeouts: Timeouts) -> Result<Self, TransportError> {
+    pub fn new(timeouts: Timeouts) -> Result<Self, SetupError> {
         let build = |settings: ClientBuilder| {
             settings
                 .connect_timeout(timeouts.connect)
@@ -38,7 +43,7 @@ impl ReqwestTransport {
                 .retry(retry::never())
                 .http1_only()
                 .build()
-                .map_err(|error| TransportError::because(Failure::Invalid, error))
+                .map_err(SetupError)
         };
         Ok(Self {
             pooled: build(Client::builder())?,
@@ -50,8 +55,7 @@ impl ReqwestTransport {
         let client = if request.fresh_connection { &self.fresh } else { &self.pooled };
         let mut post = client.post(&request.endpoint).body(request.body);
         for (name, value) in &request.headers {
-            let mut value = HeaderValue::from_str(value)
-                .map_err(|error| TransportError::because(Failure::Invalid, error))?;
+            let mut value = HeaderValue::from_str(value).map_err(invalid)?;
             value.set_sensitive(true);
             post = post.header(HeaderName::from_bytes(name.as_bytes()).map_err(invalid)?, value);
         }

@@ -1,0 +1,119 @@
+use std::sync::Arc;
+
+use serde_json::json;
+
+use super::*;
+use crate::testing::{Script, client};
+use crate::{Class, Priority};
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_there_counts_as_deleted() {
+    let delete = async |script: Script| {
+        let script = Arc::new(script);
+        let client = client(&script);
+        let deleted = client.delete_disk_backup("dbp-1", Priority::Retention).await;
+        assert_eq!(script.bodies(), [json!({"DiskBackupIds": ["dbp-1"]})]);
+        deleted.map_err(|error| error.class)
+    };
+    assert_eq!(delete(Script::default().then_json(json!({"RequestId": "r"}))).await, Ok(Deleted::Deleted));
+    for code in ["ResourceNotFound", "ResourceNotFound.NotFound"] {
+        assert_eq!(delete(Script::default().then_code(code)).await, Ok(Deleted::WasGone));
+    }
+    assert_eq!(delete(Script::default().then_code("InternalError")).await, Err(Class::Unavailable));
+    assert_eq!(delete(Script::default().then_code("InvalidParameter")).await, Err(Class::Permanent));
+}
+
+#[tokio::test(start_paused = true)]
+async fn backups_are_read_with_nulls_unknown_fields_and_unknown_states() {
+    let script = Arc::new(Script::default().then_json(json!({
+        "TotalCount": 3,
+        "DiskBackupSet": [
+            {"DiskBackupId": "dbp-3", "DiskId": "disk-1", "DiskBackupName": "n", "DiskBackupState": "NORMAL",
+             "Percent": 100, "DiskSize": 50, "DiskUsage": "DATA_DISK", "CreateTime": "2025-03-27 14:00:13",
+             "Encrypt": true, "Novelty": {"a": [1]}},
+            {"DiskBackupId": "dbp-2", "DiskId": null, "DiskBackupName": null, "DiskBackupState": "THAWING",
+             "Percent": null, "DiskSize": null, "DiskUsage": null, "CreateTime": null, "Encrypt": null},
+            {"DiskBackupId": "dbp-1"},
+        ],
+        "RequestId": "r",
+    })));
+    let client = client(&script);
+    let query = BackupsQuery::ByDisks(vec!["disk-1".into()]);
+    let listing = client.describe_disk_backups(&query, Page::default(), Priority::Tracking).await.unwrap();
+    assert_eq!((listing.total, listing.request_id.as_deref()), (3, Some("r")));
+    let [full, null, bare] = &*listing.items else { panic!("three") };
+    assert_eq!((full.state.clone(), full.percent, full.encrypted), (BackupState::Normal, Some(100), true));
+    assert_eq!(full.created.unwrap().to_string(), "2025-03-27T06:00:13Z");
+    assert_eq!(null.state, BackupState::Other("THAWING".into()));
+    assert_eq!((null.disk_id.as_str(), null.percent), ("", None));
+    assert_eq!((bare.id.as_str(), bare.state.as_str()), ("dbp-1", ""));
+    assert_eq!(
+        script.bodies(),
+        [json!({"Filters": [{"Name": "disk-id", "Values": ["disk-1"]}], "Offset": 0, "Limit": 100,
+                "Order": "DESC", "OrderField": "CREATE_TIME"})]
+    );
+    assert!(!script.requests()[0].fresh_connection);
+}
+
+#[tokio::test(start_paused = true)]
+async fn disks_are_read_with_nulls_and_unknown_states() {
+    let script = Arc::new(Script::default().then_json(json!({
+        "TotalCount": 2,
+        "DiskSet": [
+            {"DiskId": "disk-1", "DiskState": "ATTACHED", "DiskSize": 50, "InstanceId": "ins-1",
+             "InstanceIdList": null, "DiskBackupQuota": 1, "DiskBackupCount": 0, "Rollbacking": null,
+             "Tags": [{"Key": "backup", "Value": "nightly"}, {"Key": "bare", "Value": null}],
+             "Placement": {"Zone": "ap-guangzhou-3", "ProjectId": 0, "CageId": null}},
+            {"DiskId": "disk-2", "DiskState": "DREAMING", "Tags": null, "Placement": null,
+             "InstanceId": null, "DiskBackupQuota": null, "Migrating": true},
+        ],
+    })));
+    let client = client(&script);
+    let query = DisksQuery::Where(vec![Filter::new("tag:backup", ["nightly"])]);
+    let disks = client.list_disks(&query, Priority::Reconcile).await.unwrap();
+    assert_eq!((disks[0].state.clone(), disks[0].backup_quota), (DiskState::Attached, Some(1)));
+    assert_eq!(disks[0].tags["backup"], "nightly");
+    assert_eq!((disks[0].tags["bare"].as_str(), disks[0].placement.zone.as_str()), ("", "ap-guangzhou-3"));
+    assert_eq!((disks[1].state.as_str(), disks[1].backup_quota), ("DREAMING", None));
+    assert!(disks[1].migrating && disks[1].instance_ids.is_empty());
+    assert_eq!(
+        script.bodies(),
+        [json!({"Filters": [{"Name": "tag:backup", "Values": ["nightly"]}], "Offset": 0, "Limit": 100})]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_query_for_no_ids_is_not_one_for_all() {
+    let script = Arc::new(Script::default());
+    let client = client(&script);
+    for query in [BackupsQuery::ByIds(vec![]), BackupsQuery::ByDisks(vec![])] {
+        assert_eq!(client.list_disk_backups(&query, Priority::Tracking).await.unwrap(), []);
+    }
+    assert_eq!(client.list_disks(&DisksQuery::ByIds(vec![]), Priority::Tracking).await.unwrap(), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_listing_without_what_it_stands_on_is_no_listing() {
+    for response in [
+        json!({"DiskBackupSet": []}),
+        json!({"TotalCount": null, "DiskBackupSet": []}),
+        json!({"TotalCount": 1, "DiskBackupSet": [{"DiskBackupId": ""}]}),
+        json!({"TotalCount": 1, "DiskBackupSet": [{"DiskBackupName": "n"}]}),
+        json!({"TotalCount": 1, "DiskBackupSet": null}),
+    ] {
+        let script = Arc::new(Script::default().then_json(response.clone()));
+        let error = client(&script).list_disk_backups(&BackupsQuery::All, Priority::Tracking).await;
+        assert_eq!(error.unwrap_err().class, Class::Unavailable, "{response}");
+    }
+}
+
+#[test]
+fn a_create_time_comes_in_two_shapes() {
+    let read = |text| parse_create_time(text).map(|at| at.to_string());
+    assert_eq!(read("2022-04-02T17:44:55+00:00").as_deref(), Some("2022-04-02T17:44:55Z"));
+    assert_eq!(read("2022-04-02T17:44:55Z").as_deref(), Some("2022-04-02T17:44:55Z"));
+    assert_eq!(read("2025-03-27 14:00:13").as_deref(), Some("2025-03-27T06:00:13Z"));
+    for text in ["", "0000-00-00 00:00:00", "2025-02-30 14:00:13", "soon"] {
+        assert_eq!(read(text), None, "{text}");
+    }
+}
