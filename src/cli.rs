@@ -20,7 +20,7 @@ use std::path::PathBuf;
 use backup_core::{DiskId, JobName};
 use clap::{Args, Parser, Subcommand};
 
-pub use exit::Exit;
+use exit::Exit;
 
 use crate::report::log::{self, Format};
 

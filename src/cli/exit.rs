@@ -31,25 +31,25 @@ impl From<Exit> for ExitCode {
 
 /// Why a command could not do its work.
 #[derive(Debug)]
-pub struct Failure {
+pub(super) struct Failure {
     /// How it ends.
-    pub exit: Exit,
+    pub(super) exit: Exit,
     text: String,
 }
 
 impl Failure {
     /// A failure, in words fit for `cbs-backupd: {text}`.
-    pub fn new(exit: Exit, text: impl fmt::Display) -> Self {
+    pub(super) fn new(exit: Exit, text: impl fmt::Display) -> Self {
         Self { exit, text: format!("cbs-backupd: {text}") }
     }
 
     /// A failure whose text says all by itself.
-    pub fn verbatim(exit: Exit, text: impl fmt::Display) -> Self {
+    pub(super) fn verbatim(exit: Exit, text: impl fmt::Display) -> Self {
         Self { exit, text: text.to_string() }
     }
 
     /// Input or output that failed, for what reason.
-    pub fn io(doing: impl fmt::Display, error: &dyn std::error::Error) -> Self {
+    pub(super) fn io(doing: impl fmt::Display, error: &dyn std::error::Error) -> Self {
         Self::new(Exit::InputOutput, format_args!("failed to {doing}: {}", chain(error)))
     }
 }
@@ -61,4 +61,4 @@ impl fmt::Display for Failure {
 }
 
 /// What commands return.
-pub type Outcome = Result<Exit, Failure>;
+pub(super) type Outcome = Result<Exit, Failure>;

@@ -18,32 +18,32 @@ use crate::random::Random;
 use crate::report::Report;
 
 /// The process's environment, as configuration and credentials read it.
-pub fn environment() -> BTreeMap<String, String> {
+pub(super) fn environment() -> BTreeMap<String, String> {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect()
 }
 
 /// The configuration, or all of its mistakes.
-pub fn config(path: &Path) -> Result<Arc<Config>, Failure> {
+pub(super) fn config(path: &Path) -> Result<Arc<Config>, Failure> {
     Config::read(path, &environment())
         .map(Arc::new)
         .map_err(|errors| Failure::verbatim(Exit::BadConfiguration, errors))
 }
 
 /// The journal, to read beside its daemon or without one; none where none was ever written.
-pub fn journal_to_read(config: &Config) -> Result<Option<Sqlite>, Failure> {
+pub(super) fn journal_to_read(config: &Config) -> Result<Option<Sqlite>, Failure> {
     Sqlite::open_to_read(&config.state_dir.join(journal::FILE))
         .map_err(|error| Failure::io("read what happened", &error))
 }
 
 /// The exclusive right to act on a journal. It ends with the process, however that ends.
-pub struct Lock {
+pub(super) struct Lock {
     _file: File,
 }
 
 /// What became of taking the lock.
-pub enum Taken {
+pub(super) enum Taken {
     /// It is ours.
     Ours(Lock),
     /// Another process has it; this is what it wrote of itself.
@@ -51,7 +51,7 @@ pub enum Taken {
 }
 
 /// Takes the lock of a state directory, making the directory as needed.
-pub fn lock(state_dir: &Path) -> Result<Taken, Failure> {
+pub(super) fn lock(state_dir: &Path) -> Result<Taken, Failure> {
     let path: PathBuf = state_dir.join("lock");
     let failed = |error: std::io::Error| Failure::io(format_args!("lock {}", path.display()), &error);
     std::fs::create_dir_all(state_dir).map_err(failed)?;
@@ -73,21 +73,21 @@ pub fn lock(state_dir: &Path) -> Result<Taken, Failure> {
 }
 
 /// Whether a process holds the lock.
-pub fn is_held(state_dir: &Path) -> bool {
+pub(super) fn is_held(state_dir: &Path) -> bool {
     File::open(state_dir.join("lock"))
         .is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
 }
 
 /// The app, and what makes its clients anew at a reload.
-pub struct Opened {
+pub(super) struct Opened {
     /// The app.
-    pub app: Arc<App>,
+    pub(super) app: Arc<App>,
     /// The maker of clients.
-    pub clouds: Clouds,
+    pub(super) clouds: Clouds,
 }
 
 /// The app over the real world, or over another clock and with other ears.
-pub async fn app(
+pub(super) async fn app(
     config: Arc<Config>,
     clock: Arc<dyn Clock>,
     report: Arc<dyn Report>,
@@ -105,12 +105,12 @@ pub async fn app(
 }
 
 /// The machine's clock.
-pub fn clock() -> Arc<dyn Clock> {
+pub(super) fn clock() -> Arc<dyn Clock> {
     Arc::new(SystemClock::new(SignedDuration::ZERO))
 }
 
 /// A configuration with a client for each of its targets.
-pub fn settings(config: &Arc<Config>, clouds: &Clouds) -> Result<Settings, Failure> {
+pub(super) fn settings(config: &Arc<Config>, clouds: &Clouds) -> Result<Settings, Failure> {
     let clouds = clouds.of(config).map_err(|error| Failure::io("prepare the connections", &error))?;
     Ok(Settings { config: Arc::clone(config), clouds })
 }

@@ -20,7 +20,7 @@ use crate::report::{Event, Kind, Report as _};
 /// How often systemd is told that all is well, at least.
 const ALIVE_EVERY: Duration = Duration::from_secs(10);
 
-pub fn run(global: &Global) -> Outcome {
+pub(super) fn run(global: &Global) -> Outcome {
     let config = open::config(&global.config)?;
     let _lock = match open::lock(&config.state_dir)? {
         Taken::Ours(lock) => lock,

@@ -13,7 +13,7 @@ pub(super) fn table(headings: &[&str]) -> Table {
     if !std::io::stdout().is_terminal() {
         table.force_no_tty();
     }
-    table.set_header(headings.iter().map(|heading| Cell::new(heading)));
+    table.set_header(headings.iter().map(Cell::new));
     table
 }
 
