@@ -147,7 +147,7 @@ fn spacing(
     rate: f64,
     guard: Duration,
 ) -> RateLimiter<NotKeyed, InMemoryState, TokioClock, NoOpMiddleware<TokioInstant>> {
-    let period = Duration::from_secs_f64(1.0 / rate) + guard;
+    let period = (Duration::from_secs_f64(1.0 / rate) + guard).max(Duration::from_nanos(1));
     let quota =
         Quota::with_period(period).expect("a period is longer than nothing").allow_burst(NonZeroU32::MIN);
     let spacing = RateLimiter::direct_with_clock(quota, TokioClock);

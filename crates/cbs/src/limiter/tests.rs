@@ -347,6 +347,12 @@ async fn no_second_sees_more_than_the_limit_whatever_happens() {
 }
 
 #[test]
+fn an_absurd_rate_is_no_panic() {
+    let settings = LaneSettings { guard: Duration::ZERO, in_flight: 0, seed: u64::MAX };
+    assert_eq!(Lane::new(NonZeroU32::MAX, settings).snapshot().rate, f64::from(u32::MAX));
+}
+
+#[test]
 fn a_poll_of_a_permit_needs_no_runtime() {
     let lane = lane(20);
     let mut waiting = pin!(lane.acquire(Priority::Command));
