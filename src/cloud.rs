@@ -182,7 +182,10 @@ impl Clouds {
     ) -> Self {
         Self::over(clock, environment, guard, seed, |target| {
             let timeouts = Timeouts { connect: target.connect_timeout, call: target.call_timeout };
-            Ok(Arc::new(ReqwestTransport::new(timeouts)?))
+            Ok(Arc::new(
+                ReqwestTransport::new(timeouts)
+                    .map_err(|error| TransportError::because(cbs::transport::Failure::Invalid, error))?,
+            ))
         })
     }
 

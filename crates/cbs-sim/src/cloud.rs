@@ -1,147 +1,271 @@
-//! The cloud's state: disks, and backups that come and go by its clock.
+//! The back end: disks, and backups that come into being by the clock.
+//!
+//! Responsible for quotas, states and visibility. It refuses to know requests, signatures and faults. Nothing
+//! in it runs: what a backup is follows from `now`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::world::{Between, DiskSpec, World};
+use crate::error::ApiError;
+use crate::faults::Fate;
+use crate::ledger::BackupRecord;
+use crate::random::Random;
+use crate::world::{Choices, Disk, DiskState, Timings};
 
-/// A small generator (splitmix64): the same draws for the same seed, for ever.
 #[derive(Debug)]
-pub(crate) struct Dice(u64);
-
-impl Dice {
-    pub(crate) fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// From 0 up to, not including, 1.
-    pub(crate) fn unit(&mut self) -> f64 {
-        f64::from((self.next() >> 32) as u32) / 4_294_967_296.0
-    }
-
-    pub(crate) fn between(&mut self, range: Between) -> SignedDuration {
-        let span = range.to.saturating_sub(range.from).saturating_add(1);
-        let millis = range.from.saturating_add(self.next() % span);
-        SignedDuration::from_millis(i64::try_from(millis).unwrap_or(i64::MAX))
-    }
+pub(crate) struct Cloud {
+    pub(crate) choices: Choices,
+    timings: Timings,
+    random: Random,
+    disks: BTreeMap<String, Shelf>,
+    /// The disk of each backup that was ever made or loaded.
+    homes: HashMap<String, String>,
+    gone: Vec<BackupRecord>,
 }
 
-/// A backup point.
+/// A disk and what is kept of it.
+#[derive(Debug)]
+pub(crate) struct Shelf {
+    pub(crate) disk: Disk,
+    backups: Vec<Backup>,
+}
+
 #[derive(Clone, Debug)]
 pub(crate) struct Backup {
     pub(crate) id: String,
     pub(crate) disk: String,
     pub(crate) name: String,
     pub(crate) created: Timestamp,
-    /// Listings show it from here on.
-    pub(crate) visible: Timestamp,
-    /// It is NORMAL from here on; never where there is none.
-    pub(crate) normal: Option<Timestamp>,
-    /// It is gone from here on.
-    pub(crate) gone: Option<Timestamp>,
+    visible: Timestamp,
+    normal: Timestamp,
+    fate: Fate,
 }
 
 impl Backup {
-    pub(crate) fn is_normal(&self, now: Timestamp) -> bool {
-        self.normal.is_some_and(|normal| now >= normal)
+    fn exists(&self, now: Timestamp) -> bool {
+        self.fate != Fate::Vanish || now < self.normal
     }
 
-    pub(crate) fn exists(&self, now: Timestamp) -> bool {
-        self.gone.is_none_or(|gone| now < gone)
+    pub(crate) fn is_visible(&self, now: Timestamp) -> bool {
+        self.exists(now) && now >= self.visible
+    }
+
+    pub(crate) fn is_normal(&self, now: Timestamp) -> bool {
+        self.fate == Fate::Normal && now >= self.normal
     }
 
     pub(crate) fn state(&self, now: Timestamp) -> &'static str {
         if self.is_normal(now) { "NORMAL" } else { "CREATING" }
     }
 
-    pub(crate) fn percent(&self, now: Timestamp) -> i64 {
-        let Some(normal) = self.normal else { return 50 };
-        let whole = normal.duration_since(self.created).as_millis().max(1);
-        let done = now.duration_since(self.created).as_millis();
-        i64::try_from((done * 100 / whole).clamp(0, 100)).unwrap_or(100)
-    }
-}
-
-/// What becomes of a new backup.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fate {
-    Ordinary,
-    Vanishes,
-    Stuck,
-}
-
-/// Disks and backups.
-#[derive(Debug)]
-pub(crate) struct Cloud {
-    pub(crate) disks: BTreeMap<String, DiskSpec>,
-    pub(crate) backups: Vec<Backup>,
-    /// Where each disk's backups are in `backups`.
-    of_disk: BTreeMap<String, Vec<usize>>,
-    made: u64,
-}
-
-impl Cloud {
-    pub(crate) fn new(world: &World) -> Self {
-        let disks = world.disks.iter().map(|disk| (disk.id.clone(), disk.clone())).collect();
-        Self { disks, backups: Vec::new(), of_disk: BTreeMap::new(), made: 0 }
+    /// 100 once NORMAL and never before.
+    pub(crate) fn percent(&self, now: Timestamp) -> i128 {
+        if self.is_normal(now) {
+            return 100;
+        }
+        let whole = self.normal.duration_since(self.created).as_millis().max(1);
+        (now.duration_since(self.created).as_millis() * 100 / whole).clamp(0, 99)
     }
 
-    /// The backups of a disk that exist.
-    pub(crate) fn of_disk(&self, disk: &str, now: Timestamp) -> impl Iterator<Item = &Backup> {
-        let indices = self.of_disk.get(disk).map(Vec::as_slice).unwrap_or_default();
-        indices.iter().map(|index| &self.backups[*index]).filter(move |backup| backup.exists(now))
-    }
-
-    /// Makes a backup; its id.
-    pub(crate) fn make(
-        &mut self,
-        disk: &str,
-        name: &str,
-        fate: Fate,
-        world: &World,
-        dice: &mut Dice,
-        now: Timestamp,
-    ) -> String {
-        self.made += 1;
-        // Looks like the cloud's: eight letters and digits.
-        let id = format!("dbp-{:08x}", self.made.wrapping_mul(0x9e37_79b9) & 0xffff_ffff);
-        let takes = dice.between(world.create_ms);
-        let visible = later(now, dice.between(world.visible_after_ms));
-        let (normal, gone) = match fate {
-            Fate::Ordinary => (Some(later(now, takes)), None),
-            Fate::Vanishes => (None, Some(later(now, takes / 2))),
-            Fate::Stuck => (None, None),
-        };
-        self.of_disk.entry(disk.to_owned()).or_default().push(self.backups.len());
-        self.backups.push(Backup {
-            id: id.clone(),
-            disk: disk.to_owned(),
-            name: name.to_owned(),
-            created: now,
-            visible,
-            normal,
-            gone,
-        });
-        id
-    }
-
-    /// Deletes a backup.
-    pub(crate) fn delete(&mut self, id: &str, now: Timestamp) {
-        for backup in self.backups.iter_mut().filter(|backup| backup.id == id) {
-            backup.gone = Some(now);
+    fn record(&self, state: &str) -> BackupRecord {
+        BackupRecord {
+            backup_id: self.id.clone(),
+            disk_id: self.disk.clone(),
+            name: self.name.clone(),
+            state: state.to_owned(),
+            created: self.created,
         }
     }
 }
 
-fn later(now: Timestamp, by: SignedDuration) -> Timestamp {
-    now.saturating_add(by).unwrap_or(Timestamp::MAX)
+impl Shelf {
+    pub(crate) fn existing(&self, now: Timestamp) -> impl Iterator<Item = &Backup> {
+        self.backups.iter().filter(move |backup| backup.exists(now))
+    }
+}
+
+impl Cloud {
+    pub(crate) fn new(seed: u64, timings: Timings, choices: Choices, disks: Vec<Disk>) -> Self {
+        let mut cloud = Self {
+            choices,
+            timings,
+            random: Random::new(seed, 1),
+            disks: BTreeMap::new(),
+            homes: HashMap::new(),
+            gone: Vec::new(),
+        };
+        for disk in disks {
+            cloud.put_disk(disk);
+        }
+        cloud
+    }
+
+    /// Adds a disk, or changes it: the backups that it has stay, those that it brings are added.
+    pub(crate) fn put_disk(&mut self, mut disk: Disk) {
+        let brought = std::mem::take(&mut disk.backups);
+        let id = disk.id.clone();
+        let mut backups = self.disks.remove(&id).map(|shelf| shelf.backups).unwrap_or_default();
+        for backup in brought {
+            if self.homes.insert(backup.id.clone(), id.clone()).is_none() {
+                backups.push(Backup {
+                    id: backup.id,
+                    disk: id.clone(),
+                    name: backup.name,
+                    created: backup.created,
+                    visible: backup.created,
+                    normal: backup.created,
+                    fate: Fate::Normal,
+                });
+            }
+        }
+        self.disks.insert(id, Shelf { disk, backups });
+    }
+
+    /// Takes a disk away, and its backups with it, as the vendor does.
+    pub(crate) fn remove_disk(&mut self, id: &str, now: Timestamp) -> bool {
+        let Some(shelf) = self.disks.remove(id) else { return false };
+        let (there, vanished): (Vec<_>, Vec<_>) =
+            shelf.backups.into_iter().partition(|backup| backup.exists(now));
+        self.gone.extend(there.iter().map(|backup| backup.record("DELETED")));
+        self.gone.extend(vanished.iter().map(|backup| backup.record("VANISHED")));
+        true
+    }
+
+    pub(crate) fn disks_in(&self, region: &str) -> impl Iterator<Item = &Shelf> {
+        self.disks.values().filter(move |shelf| shelf.disk.region == region)
+    }
+
+    pub(crate) fn disk(&self, region: &str, id: &str) -> Option<&Shelf> {
+        self.disks.get(id).filter(|shelf| shelf.disk.region == region)
+    }
+
+    /// The disk that a backup belongs or belonged to.
+    pub(crate) fn home_of(&self, backup: &str) -> Option<&str> {
+        self.homes.get(backup).map(String::as_str)
+    }
+
+    /// Looks up a backup that exists, visible in listings or not.
+    pub(crate) fn backup(&self, region: &str, id: &str, now: Timestamp) -> Option<&Backup> {
+        self.disk(region, self.home_of(id)?)?.existing(now).find(|backup| backup.id == id)
+    }
+
+    pub(crate) fn create_backup(
+        &mut self,
+        region: &str,
+        disk: &str,
+        name: &str,
+        now: Timestamp,
+        fate: Fate,
+    ) -> Result<String, ApiError> {
+        let one_at_a_time = self.choices.one_creation_at_a_time;
+        let Some(shelf) = self.disks.get_mut(disk).filter(|shelf| shelf.disk.region == region) else {
+            return Err(disk_not_found(disk));
+        };
+        match shelf.disk.state {
+            DiskState::Attached | DiskState::Unattached => {}
+            DiskState::Rollbacking => {
+                return Err(ApiError::new(
+                    "ResourceInUse.DiskRollbacking",
+                    format!("The disk `{disk}` is being rolled back."),
+                ));
+            }
+            other => {
+                return Err(ApiError::new(
+                    "InvalidDisk.Busy",
+                    format!("The disk `{disk}` is busy: {}.", other.name()),
+                ));
+            }
+        }
+        if one_at_a_time && shelf.existing(now).any(|backup| !backup.is_normal(now)) {
+            return Err(ApiError::new(
+                "ResourceUnavailable.SnapshotCreating",
+                format!("A snapshot of the disk `{disk}` is being created."),
+            ));
+        }
+        if shelf.existing(now).count() >= shelf.disk.quota as usize {
+            return Err(ApiError::new(
+                "ResourceInsufficient.OverQuota",
+                format!("The backup points of the disk `{disk}` exceed its quota `{}`.", shelf.disk.quota),
+            ));
+        }
+        let id = loop {
+            let id = format!("dbp-{}", self.random.suffix());
+            if !self.homes.contains_key(&id) {
+                break id;
+            }
+        };
+        let mut after = |range| {
+            let span = SignedDuration::from_millis_i128(self.random.between(range).into());
+            now.checked_add(span).unwrap_or(Timestamp::MAX)
+        };
+        let backup = Backup {
+            id: id.clone(),
+            disk: disk.to_owned(),
+            name: name.to_owned(),
+            created: now,
+            visible: after(self.timings.visible_ms),
+            normal: after(self.timings.create_ms),
+            fate,
+        };
+        shelf.backups.push(backup);
+        self.homes.insert(id.clone(), disk.to_owned());
+        Ok(id)
+    }
+
+    /// Deletes all of the backups, or none.
+    pub(crate) fn delete_backups(
+        &mut self,
+        region: &str,
+        ids: &[&str],
+        now: Timestamp,
+    ) -> Result<(), ApiError> {
+        for id in ids {
+            let Some(backup) = self.backup(region, id, now) else { return Err(backup_not_found(id)) };
+            if !backup.is_normal(now) {
+                return Err(ApiError::new(
+                    "ResourceUnavailable.DiskBackupCreating",
+                    format!("The backup point `{id}` is being created."),
+                ));
+            }
+        }
+        for id in ids {
+            self.take_out(id);
+        }
+        Ok(())
+    }
+
+    /// Deletes one backup whatever its state, as someone else's hand would.
+    pub(crate) fn remove_backup(&mut self, id: &str, now: Timestamp) -> bool {
+        let exists = self.home_of(id).and_then(|home| self.disks.get(home));
+        exists.is_some_and(|shelf| shelf.existing(now).any(|backup| backup.id == id)) && self.take_out(id)
+    }
+
+    fn take_out(&mut self, id: &str) -> bool {
+        let Some(shelf) = self.homes.get(id).and_then(|home| self.disks.get_mut(home)) else { return false };
+        let Some(at) = shelf.backups.iter().position(|backup| backup.id == id) else { return false };
+        self.gone.push(shelf.backups.remove(at).record("DELETED"));
+        true
+    }
+
+    /// The backups that exist, and those that do not any more.
+    pub(crate) fn records(&self, now: Timestamp) -> (Vec<BackupRecord>, Vec<BackupRecord>) {
+        let all = || self.disks.values().flat_map(|shelf| &shelf.backups);
+        let exist = all().filter(|backup| backup.exists(now)).map(|b| b.record(b.state(now))).collect();
+        let vanished = all().filter(|backup| !backup.exists(now)).map(|b| b.record("VANISHED"));
+        (exist, self.gone.iter().cloned().chain(vanished).collect())
+    }
+
+    pub(crate) fn reply_delay(&mut self) -> Duration {
+        Duration::from_millis(self.random.between(self.timings.reply_ms))
+    }
+}
+
+pub(crate) fn disk_not_found(id: &str) -> ApiError {
+    ApiError::new("InvalidDiskId.NotFound", format!("The disk `{id}` does not exist."))
+}
+
+pub(crate) fn backup_not_found(id: &str) -> ApiError {
+    ApiError::new("ResourceNotFound.NotFound", format!("The backup point `{id}` does not exist."))
 }

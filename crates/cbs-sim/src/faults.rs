@@ -1,210 +1,385 @@
-//! Fault scripts: what goes wrong, for whom, when and how often.
+//! What goes wrong, and when: a script of rules.
+//!
+//! Responsible for saying which effects a request meets. It refuses to carry them out: `sim` does. A script is
+//! deterministic: the same requests at the same instants under the same seed meet the same effects.
+//!
+//! In JSON a script is a list of rules; unknown keys are refused:
+//!
+//! ```json
+//! [
+//!   {"action": "CreateDiskBackup", "which": {"nth": 2}, "effect": {"drop": {"executed": true}}},
+//!   {"action": "CreateDiskBackup", "from_ms": 5000, "until_ms": 25000, "effect": {"limit": {"per_second": 10}}},
+//!   {"disks": ["disk-1a2b3c4d"], "which": {"probability": 0.1}, "effect": {"slow": {"ms": 800}}}
+//! ]
+//! ```
+//!
+//! Each rule counts the requests that it matches by itself. `limit` and `clock_skew` are looked at when a
+//! request arrives; all others only once a request has passed every check and would reach the back end, so
+//! that `executed` means what it says. Where several rules would replace the reply, the first of the script does.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::cloud::Dice;
+use crate::random::Random;
 
-/// One rule of a fault script. It applies to a request that matches all that it names; the first rule that
-/// applies is carried out.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// One line of the script: which requests, and what they meet.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rule {
-    /// To this action alone.
-    #[serde(default)]
+    /// The action; any, where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub action: Option<String>,
-    /// To these disks alone.
+    /// Requests that concern one of these disks; any, where empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub disks: Vec<String>,
+    /// In force from so many milliseconds after the script was set.
     #[serde(default)]
-    pub disks: Option<BTreeSet<String>>,
-    /// From so many seconds after the start.
+    pub from_ms: u64,
+    /// In force until so many milliseconds after the script was set, exclusively; for ever, where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until_ms: Option<u64>,
+    /// Which of the requests that match all of the above.
     #[serde(default)]
-    pub from_s: f64,
-    /// Up to so many seconds after the start.
-    #[serde(default)]
-    pub until_s: Option<f64>,
-    /// Not to the first so many matching requests.
-    #[serde(default)]
-    pub skip: u32,
-    /// To so many matching requests at most.
-    #[serde(default)]
-    pub times: Option<u32>,
-    /// `skip` and `times` count for each disk by itself.
-    #[serde(default)]
-    pub each_disk: bool,
-    /// With this probability.
-    #[serde(default)]
-    pub chance: Option<f64>,
-    /// What happens.
+    pub which: Which,
+    /// What they meet.
     pub effect: Effect,
 }
 
 impl Rule {
-    /// A rule for an action, without further conditions.
+    /// A rule for every request of `action`, to be narrowed by struct update.
     #[must_use]
     pub fn on(action: &str, effect: Effect) -> Self {
-        Self {
-            action: Some(action.to_owned()),
-            disks: None,
-            from_s: 0.0,
-            until_s: None,
-            skip: 0,
-            times: None,
-            each_disk: false,
-            chance: None,
-            effect,
-        }
+        Self { action: Some(action.to_owned()), ..Self::always(effect) }
     }
 
-    /// The first `times` matching requests only.
+    /// A rule for every request.
     #[must_use]
-    pub fn times(self, times: u32) -> Self {
-        Self { times: Some(times), ..self }
+    pub fn always(effect: Effect) -> Self {
+        Self { action: None, disks: Vec::new(), from_ms: 0, until_ms: None, which: Which::All, effect }
     }
 
-    /// These disks only.
+    /// The same rule for only some of its requests.
     #[must_use]
-    pub fn disks<'a>(self, disks: impl IntoIterator<Item = &'a str>) -> Self {
-        Self { disks: Some(disks.into_iter().map(str::to_owned).collect()), ..self }
+    pub fn which(self, which: Which) -> Self {
+        Self { which, ..self }
     }
 }
 
-/// What happens to a request. `executed` says whether the cloud does what was asked all the same.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// Which of the requests that a rule matches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Which {
+    /// All of them.
+    #[default]
+    All,
+    /// The n-th, counted from 1.
+    Nth(u64),
+    /// The first n.
+    First(u64),
+    /// Every n-th: n, 2n, 3n … (0 is none).
+    Every(u64),
+    /// Each with this probability, drawn from the world's seed.
+    Probability(f64),
+}
+
+/// What a request meets. `executed` says whether the back end has done its work before the reply is lost.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Effect {
-    /// Refused with this code; not executed.
+    /// An API error in place of the work.
     Error {
-        /// The code.
+        /// The vendor's code.
         code: String,
+        /// The text beside it.
+        #[serde(default)]
+        message: String,
     },
-    /// Executed, and answered with this code.
+    /// The work is done, and an API error says that it is not.
     ErrorAfter {
-        /// The code.
+        /// The vendor's code.
         code: String,
+        /// The text beside it.
+        #[serde(default)]
+        message: String,
     },
-    /// A gateway's answer, in HTML.
+    /// A gateway's answer, no API answer.
     Http {
-        /// The status.
+        /// The HTTP status.
         status: u16,
-        /// See [`Effect`].
+        /// An HTML page, say.
+        #[serde(default)]
+        body: String,
+        /// Whether the work is done.
+        #[serde(default)]
         executed: bool,
     },
-    /// A complete reply that holds half of the JSON.
+    /// A complete reply whose JSON ends in its middle.
     TruncatedJson {
-        /// See [`Effect`].
+        /// Whether the work is done.
         executed: bool,
     },
-    /// A reply that ends before its Content-Length.
+    /// A reply that promises more bytes than it has: the connection ends in the middle of the body.
     ShortBody {
-        /// See [`Effect`].
+        /// Whether the work is done.
         executed: bool,
     },
-    /// A reply with neither Error nor result; executed.
-    NoResult {},
     /// The connection is closed without a reply.
     Drop {
-        /// See [`Effect`].
+        /// Whether the work is done.
         executed: bool,
     },
-    /// The connection is reset.
+    /// The connection is reset without a reply.
     Reset {
-        /// See [`Effect`].
+        /// Whether the work is done.
         executed: bool,
     },
-    /// No reply ever.
+    /// No reply ever; the connection stays open.
     Timeout {
-        /// See [`Effect`].
+        /// Whether the work is done.
         executed: bool,
     },
-    /// Executed, and answered so much later.
+    /// The work is done, and the reply has neither `Error` nor a result.
+    NoResult,
+    /// The reply comes so much later.
     Slow {
         /// Milliseconds.
         ms: u64,
     },
-    /// The backup goes away while it is CREATING.
-    Vanish {},
-    /// The backup never leaves CREATING.
-    Stuck {},
-    /// The server's clock is off, for whoever comes while the rule's time lasts.
+    /// The backup that this request creates disappears while it is CREATING.
+    Vanish,
+    /// The backup that this request creates stays CREATING for ever.
+    Stuck,
+    /// The server's own idea of now is off: for the age of signatures and for `Date`.
     ClockSkew {
-        /// Seconds ahead.
-        seconds: i64,
+        /// Seconds; positive is ahead.
+        seconds: i32,
     },
-    /// The limit is this, while the rule's time lasts: others use the bucket.
+    /// The action's rate limit is at most this: others draw on the same bucket.
     Limit {
-        /// Calls in any one second.
+        /// Requests a second.
         per_second: u32,
     },
 }
 
 impl Effect {
-    /// Whether it is about the time rather than about one request.
-    pub(crate) fn is_of_time(&self) -> bool {
+    fn is_condition(&self) -> bool {
         matches!(self, Self::ClockSkew { .. } | Self::Limit { .. })
     }
+
+    /// The word that stands for it in the script and in the ledger.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Error { .. } => "error",
+            Self::ErrorAfter { .. } => "error_after",
+            Self::Http { .. } => "http",
+            Self::TruncatedJson { .. } => "truncated_json",
+            Self::ShortBody { .. } => "short_body",
+            Self::Drop { .. } => "drop",
+            Self::Reset { .. } => "reset",
+            Self::Timeout { .. } => "timeout",
+            Self::NoResult => "no_result",
+            Self::Slow { .. } => "slow",
+            Self::Vanish => "vanish",
+            Self::Stuck => "stuck",
+            Self::ClockSkew { .. } => "clock_skew",
+            Self::Limit { .. } => "limit",
+        }
+    }
 }
 
-/// A fault script and how far it has been played.
+/// The script in force, with what its rules have counted.
+#[derive(Debug)]
+pub(crate) struct Faults {
+    since: Timestamp,
+    rules: Vec<Counting>,
+}
+
+#[derive(Debug)]
+struct Counting {
+    rule: Rule,
+    matched: u64,
+    random: Random,
+}
+
+/// What holds while a request is judged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Conditions {
+    pub(crate) skew_seconds: i32,
+    pub(crate) limit: Option<u32>,
+}
+
+/// What befalls a request that has passed the checks.
 #[derive(Debug, Default)]
-pub(crate) struct Script {
-    rules: Vec<(Rule, BTreeMap<String, u32>)>,
+pub(crate) struct Accidents {
+    pub(crate) slower: Duration,
+    pub(crate) fate: Fate,
+    /// What becomes of the reply.
+    pub(crate) reply: Option<Effect>,
 }
 
-impl Script {
-    pub(crate) fn new(rules: Vec<Rule>) -> Self {
-        Self { rules: rules.into_iter().map(|rule| (rule, BTreeMap::new())).collect() }
+/// How a backup that is being created ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Fate {
+    #[default]
+    Normal,
+    Vanish,
+    Stuck,
+}
+
+impl Faults {
+    pub(crate) fn new(rules: Vec<Rule>, seed: u64, since: Timestamp) -> Self {
+        let counting = |(place, rule)| Counting { rule, matched: 0, random: Random::new(seed, place) };
+        Self { since, rules: (1_000..).zip(rules).map(counting).collect() }
     }
 
-    /// The effects of time at so many seconds after the start, for an action.
-    pub(crate) fn of_time(&self, action: &str, elapsed: f64) -> impl Iterator<Item = &Effect> {
-        self.rules.iter().filter_map(move |(rule, _)| {
-            (rule.effect.is_of_time() && in_time(rule, elapsed) && is_action(rule, action))
-                .then_some(&rule.effect)
-        })
-    }
-
-    /// The effect on one request, if any.
-    pub(crate) fn next(
-        &mut self,
-        action: &str,
-        disk: Option<&str>,
-        elapsed: f64,
-        dice: &mut Dice,
-    ) -> Option<Effect> {
-        for (rule, counts) in &mut self.rules {
-            let fits = !rule.effect.is_of_time()
-                && in_time(rule, elapsed)
-                && is_action(rule, action)
-                && rule.disks.as_ref().is_none_or(|disks| disk.is_some_and(|disk| disks.contains(disk)));
-            if !fits {
-                continue;
-            }
-            let count = counts.entry(if rule.each_disk {
-                disk.unwrap_or_default().to_owned()
-            } else {
-                String::new()
-            });
-            let count = count.or_default();
-            if rule.times.is_some_and(|times| *count >= rule.skip.saturating_add(times)) {
-                continue;
-            }
-            if rule.chance.is_some_and(|chance| dice.unit() >= chance) {
-                continue;
-            }
-            *count += 1;
-            if *count > rule.skip {
-                return Some(rule.effect.clone());
+    pub(crate) fn conditions(&mut self, now: Timestamp, action: &str, disks: &[String]) -> Conditions {
+        let mut conditions = Conditions::default();
+        for effect in self.met(now, action, disks, true) {
+            match effect {
+                Effect::ClockSkew { seconds } => conditions.skew_seconds += seconds,
+                Effect::Limit { per_second } => {
+                    conditions.limit =
+                        Some(conditions.limit.map_or(*per_second, |limit| limit.min(*per_second)));
+                }
+                _ => {}
             }
         }
-        None
+        conditions
+    }
+
+    pub(crate) fn accidents(&mut self, now: Timestamp, action: &str, disks: &[String]) -> Accidents {
+        let mut accidents = Accidents::default();
+        for effect in self.met(now, action, disks, false) {
+            match effect {
+                Effect::Slow { ms } => accidents.slower += Duration::from_millis(*ms),
+                Effect::Vanish => accidents.fate = Fate::Vanish,
+                Effect::Stuck => accidents.fate = Fate::Stuck,
+                other => accidents.reply = accidents.reply.or_else(|| Some(other.clone())),
+            }
+        }
+        accidents
+    }
+
+    fn met(
+        &mut self,
+        now: Timestamp,
+        action: &str,
+        disks: &[String],
+        conditions: bool,
+    ) -> impl Iterator<Item = &Effect> {
+        let age = u64::try_from(now.duration_since(self.since).as_millis()).unwrap_or(0);
+        self.rules
+            .iter_mut()
+            .filter(move |counting| counting.rule.effect.is_condition() == conditions)
+            .filter_map(move |counting| counting.meets(age, action, disks).then_some(&counting.rule.effect))
     }
 }
 
-fn in_time(rule: &Rule, elapsed: f64) -> bool {
-    elapsed >= rule.from_s && rule.until_s.is_none_or(|until| elapsed < until)
+impl Counting {
+    fn meets(&mut self, age_ms: u64, action: &str, disks: &[String]) -> bool {
+        let rule = &self.rule;
+        let matches = rule.action.as_deref().is_none_or(|wanted| wanted == action)
+            && (rule.disks.is_empty() || disks.iter().any(|disk| rule.disks.contains(disk)))
+            && age_ms >= rule.from_ms
+            && rule.until_ms.is_none_or(|until| age_ms < until);
+        if !matches {
+            return false;
+        }
+        self.matched += 1;
+        match rule.which {
+            Which::All => true,
+            Which::Nth(n) => self.matched == n,
+            Which::First(n) => self.matched <= n,
+            Which::Every(n) => n != 0 && self.matched.is_multiple_of(n),
+            Which::Probability(p) => self.random.chance(p),
+        }
+    }
 }
 
-fn is_action(rule: &Rule, action: &str) -> bool {
-    rule.action.as_ref().is_none_or(|wanted| wanted == action)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const START: Timestamp = Timestamp::UNIX_EPOCH;
+
+    fn fired(which: Which, seed: u64) -> Vec<u64> {
+        let mut faults =
+            Faults::new(vec![Rule::always(Effect::Drop { executed: true }).which(which)], seed, START);
+        (1..=6).filter(|_| faults.accidents(START, "A", &[]).reply.is_some()).collect()
+    }
+
+    #[test]
+    fn a_rule_fires_for_the_requests_that_it_names() {
+        assert_eq!(fired(Which::All, 1), [1, 2, 3, 4, 5, 6]);
+        assert_eq!(fired(Which::Nth(2), 1), [2]);
+        assert_eq!(fired(Which::First(2), 1), [1, 2]);
+        assert_eq!(fired(Which::Every(3), 1), [3, 6]);
+        assert_eq!(fired(Which::Every(0), 1), Vec::<u64>::new());
+        assert_eq!(fired(Which::Probability(0.5), 1), fired(Which::Probability(0.5), 1));
+        assert!(
+            (1..20).any(|seed| fired(Which::Probability(0.5), seed) != fired(Which::Probability(0.5), 0))
+        );
+    }
+
+    #[test]
+    fn a_rule_keeps_to_its_action_its_disks_and_its_window() {
+        let rule = Rule {
+            disks: vec!["disk-1".to_owned()],
+            from_ms: 1_000,
+            until_ms: Some(2_000),
+            ..Rule::on("A", Effect::Vanish)
+        };
+        let mut faults = Faults::new(vec![rule], 0, START);
+        let mut vanishes = |ms, action: &str, disk: &str| {
+            let now = Timestamp::from_millisecond(ms).unwrap();
+            faults.accidents(now, action, &[disk.to_owned()]).fate == Fate::Vanish
+        };
+        assert!(vanishes(1_000, "A", "disk-1"));
+        assert!(vanishes(1_999, "A", "disk-1"));
+        assert!(!vanishes(999, "A", "disk-1"));
+        assert!(!vanishes(2_000, "A", "disk-1"));
+        assert!(!vanishes(1_000, "B", "disk-1"));
+        assert!(!vanishes(1_000, "A", "disk-2"));
+    }
+
+    #[test]
+    fn the_first_rule_that_replaces_the_reply_wins_and_the_lowest_limit_counts() {
+        let limit = |per_second| Rule::always(Effect::Limit { per_second });
+        let rules = vec![
+            Rule::always(Effect::NoResult),
+            Rule::always(Effect::Drop { executed: false }),
+            Rule::always(Effect::Slow { ms: 5 }),
+            Rule::always(Effect::Slow { ms: 6 }),
+            limit(3),
+            limit(7),
+        ];
+        let mut faults = Faults::new(rules, 0, START);
+        let accidents = faults.accidents(START, "A", &[]);
+        assert_eq!(accidents.reply, Some(Effect::NoResult));
+        assert_eq!(accidents.slower, Duration::from_millis(11));
+        assert_eq!(faults.conditions(START, "A", &[]), Conditions { skew_seconds: 0, limit: Some(3) });
+    }
+
+    #[test]
+    fn a_script_reads_from_json_and_a_mistyped_key_is_refused() {
+        let read = |json: &str| serde_json::from_str::<Vec<Rule>>(json);
+        let script = r#"[{"action":"CreateDiskBackup","which":{"nth":2},"effect":{"drop":{"executed":true}}},
+            {"which":{"probability":0.5},"effect":"vanish"},{"until_ms":9,"effect":{"limit":{"per_second":3}}}]"#;
+        let rules = read(script).unwrap();
+        assert_eq!(
+            rules[0],
+            Rule::on("CreateDiskBackup", Effect::Drop { executed: true }).which(Which::Nth(2))
+        );
+        assert_eq!(read(&serde_json::to_string(&rules).unwrap()).unwrap(), rules);
+        for wrong in [
+            r#"[{"acton":"A","effect":"vanish"}]"#,
+            r#"[{"effect":{"drop":{"executed":true,"after":1}}}]"#,
+            r#"[{"effect":"explode"}]"#,
+            r#"[{"action":"A"}]"#,
+        ] {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
+    }
 }

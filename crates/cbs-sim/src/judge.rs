@@ -1,101 +1,172 @@
-//! In which order a request is judged, before anything is done: the cloud's own order.
+//! Whether a request may reach the back end: the checks, in their order, and the rate limits.
+//!
+//! The order is the vendor's, as far as it is known: Authorization's shape, SecretId, token, age, signature, rate
+//! limit, action, version, region, unknown field, missing field.
 
-use serde_json::{Map, Value};
+use std::collections::{BTreeMap, HashMap};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
 
 use crate::actions::{self, Action};
-use crate::sim::Request;
-use crate::verify;
-use crate::world::World;
+use crate::error::ApiError;
+use crate::faults::Conditions;
+use crate::params::{Params, missing};
+use crate::request::Request;
+use crate::verify::verify;
+use crate::world::Credential;
 
-/// How far a request's timestamp may be off, in seconds.
-const SKEW: i64 = 300;
+const SERVICE: &str = "cbs";
+const VERSION: &str = "2017-03-12";
+/// Bytes of a body, at most.
+pub(crate) const LARGEST_BODY: usize = 10 << 20;
 
-/// An error of the API.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{code}: {message}")]
-pub(crate) struct ApiError {
-    pub(crate) code: String,
-    pub(crate) message: String,
+/// The vendor's.
+const REGIONS: &[&str] = &[
+    "ap-bangkok",
+    "ap-beijing",
+    "ap-beijing-fsi",
+    "ap-chengdu",
+    "ap-chongqing",
+    "ap-guangzhou",
+    "ap-hongkong",
+    "ap-jakarta",
+    "ap-mumbai",
+    "ap-nanjing",
+    "ap-seoul",
+    "ap-shanghai",
+    "ap-shanghai-fsi",
+    "ap-shenzhen-fsi",
+    "ap-singapore",
+    "ap-taipei",
+    "ap-tokyo",
+    "eu-frankfurt",
+    "na-ashburn",
+    "na-siliconvalley",
+    "na-toronto",
+    "sa-saopaulo",
+];
+
+/// Judges requests, and remembers how many there were in this second.
+#[derive(Debug)]
+pub(crate) struct Judge {
+    pub(crate) credentials: Vec<Credential>,
+    /// By action, in place of the vendor's.
+    pub(crate) limits: BTreeMap<String, u32>,
+    windows: HashMap<Bucket, Window>,
 }
 
-impl ApiError {
-    pub(crate) fn new(code: &str, message: impl Into<String>) -> Self {
-        Self { code: code.to_owned(), message: message.into() }
+/// What shares a rate limit: the caller, the gateway, the action.
+type Bucket = (String, String, String);
+
+#[derive(Debug, Default)]
+struct Window {
+    second: i64,
+    arrivals: u32,
+}
+
+/// A request that may reach the back end.
+pub(crate) struct Admitted<'a> {
+    pub(crate) action: &'static Action,
+    pub(crate) region: &'a str,
+    pub(crate) params: Params,
+}
+
+/// The answer to the checks, and the caller, if that much is known.
+pub(crate) struct Verdict<'a> {
+    pub(crate) identity: Option<String>,
+    pub(crate) result: Result<Admitted<'a>, ApiError>,
+}
+
+impl Judge {
+    pub(crate) fn new(credentials: Vec<Credential>, limits: BTreeMap<String, u32>) -> Self {
+        Self { credentials, limits, windows: HashMap::new() }
+    }
+
+    pub(crate) fn judge<'a>(
+        &mut self,
+        request: &'a Request,
+        body: Option<&Value>,
+        now: Timestamp,
+        conditions: Conditions,
+    ) -> Verdict<'a> {
+        let identity = match self.caller(request, now, conditions) {
+            Ok(identity) => identity,
+            Err(error) => return Verdict { identity: None, result: Err(error) },
+        };
+        let result = self.count(&identity, request, now, conditions).and_then(|()| admit(request, body));
+        Verdict { identity: Some(identity), result }
+    }
+
+    fn caller(&self, request: &Request, now: Timestamp, conditions: Conditions) -> Result<String, ApiError> {
+        if request.body.len() > LARGEST_BODY {
+            return Err(ApiError::new("RequestSizeLimitExceeded", "The request is larger than 10 MB."));
+        }
+        if request.method != "POST" || request.path != "/" {
+            return Err(ApiError::new("UnsupportedProtocol", "Only POST requests to `/` are supported."));
+        }
+        let skew = SignedDuration::from_secs(conditions.skew_seconds.into());
+        let skewed = now.checked_add(skew).unwrap_or(now);
+        verify(request, SERVICE, &self.credentials, skewed).map(|credential| credential.identity().to_owned())
+    }
+
+    /// Counts an arrival in its second; an error, if there were enough before it.
+    fn count(
+        &mut self,
+        identity: &str,
+        request: &Request,
+        now: Timestamp,
+        conditions: Conditions,
+    ) -> Result<(), ApiError> {
+        let action = request.header("X-TC-Action").unwrap_or_default();
+        let usual = self.limits.get(action).copied();
+        let usual = usual.unwrap_or_else(|| actions::find(action).map_or(20, |action| action.limit));
+        let limit = conditions.limit.map_or(usual, |limit| limit.min(usual));
+
+        let second = now.as_second();
+        let bucket = (identity.to_owned(), gateway(request), action.to_owned());
+        let window = self.windows.entry(bucket).or_default();
+        if window.second != second {
+            *window = Window { second, arrivals: 0 };
+        }
+        window.arrivals += 1;
+        if window.arrivals <= limit {
+            return Ok(());
+        }
+        Err(ApiError::new(
+            "RequestLimitExceeded",
+            format!(
+                "Your current request times equals to `{}` in a second, which exceeds the frequency limit `{limit}` \
+                 for a second. Please reduce the frequency of calls.",
+                window.arrivals
+            ),
+        ))
     }
 }
 
-/// Who asks: the Authorization's shape, SecretId, token, skew, signature, in this order.
-pub(crate) fn identity(request: &Request, world: &World, server_now: Timestamp) -> Result<String, ApiError> {
-    let header = request.header("authorization").unwrap_or_default();
-    let authorization = verify::authorization(header).ok_or_else(|| {
-        ApiError::new("AuthFailure.InvalidAuthorization", "The Authorization header is malformed.")
+/// The vendor's gateways are told apart by their names; by whatever name it is reached, a local server is one.
+fn gateway(request: &Request) -> String {
+    let host = request.header("Host").unwrap_or_default().to_lowercase();
+    if host.ends_with(".tencentcloudapi.com") { host } else { "local".to_owned() }
+}
+
+fn admit<'a>(request: &'a Request, body: Option<&Value>) -> Result<Admitted<'a>, ApiError> {
+    let header = |name| request.header(name).filter(|value| !value.is_empty()).ok_or_else(|| missing(name));
+    let name = header("X-TC-Action")?;
+    let action = actions::find(name).ok_or_else(|| {
+        ApiError::new("InvalidAction", format!("The request action=`{name}` is invalid or not found."))
     })?;
-    let account =
-        world.credentials.iter().find(|account| account.id == authorization.id).ok_or_else(|| {
-            ApiError::new(
-                "AuthFailure.SecretIdNotFound",
-                "The SecretId is not found, please ensure that your SecretId is correct.",
-            )
-        })?;
-    if request.header("x-tc-token").unwrap_or_default() != account.token.as_deref().unwrap_or_default() {
-        return Err(ApiError::new("AuthFailure.TokenFailure", "Token verification failed."));
-    }
-    let timestamp = request.header("x-tc-timestamp").and_then(|text| text.parse::<i64>().ok());
-    let timestamp =
-        timestamp.ok_or_else(|| ApiError::new("MissingParameter", "X-TC-Timestamp is missing."))?;
-    if (server_now.as_second() - timestamp).abs() > SKEW {
+    let version = header("X-TC-Version")?;
+    if version != VERSION {
         return Err(ApiError::new(
-            "AuthFailure.SignatureExpire",
-            "The provided credentials could not be validated because of exceeding request timestamp.",
+            "NoSuchVersion",
+            format!("The version `{version}` of the API does not exist."),
         ));
     }
-    if !verify::is_signed_by(request, &authorization, &account.key, timestamp) {
-        return Err(ApiError::new(
-            "AuthFailure.SignatureFailure",
-            "The provided credentials could not be validated. Please check your signature is correct.",
-        ));
+    let region = header("X-TC-Region")?;
+    if !REGIONS.contains(&region) {
+        return Err(ApiError::new("UnsupportedRegion", format!("The region `{region}` is not supported.")));
     }
-    Ok(account.id.clone())
-}
-
-/// A call that may be made.
-pub(crate) struct Call {
-    pub(crate) run: actions::Run,
-    pub(crate) body: Map<String, Value>,
-}
-
-/// What is asked: action, version, region, unknown fields, missing ones, in this order.
-pub(crate) fn call(request: &Request, body: Option<Value>) -> Result<Call, ApiError> {
-    if request.method != "POST" {
-        return Err(ApiError::new("InvalidRequest", "Only POST is simulated."));
-    }
-    let name = request.header("x-tc-action").unwrap_or_default();
-    let Action { fields, required, run, .. } = actions::ALL
-        .iter()
-        .find(|action| action.name == name)
-        .ok_or_else(|| ApiError::new("InvalidAction", format!("The action `{name}` is not valid.")))?;
-    if request.header("x-tc-version") != Some("2017-03-12") {
-        return Err(ApiError::new("NoSuchVersion", "The version is not valid."));
-    }
-    if request.header("x-tc-region").unwrap_or_default().is_empty() {
-        return Err(ApiError::new("MissingParameter", "X-TC-Region is missing."));
-    }
-    let Some(Value::Object(body)) = body else {
-        return Err(ApiError::new("InvalidParameter", "The body is not a JSON object."));
-    };
-    if let Some(unknown) = body.keys().find(|key| !fields.contains(&key.as_str())) {
-        return Err(ApiError::new(
-            "UnknownParameter",
-            format!("The parameter `{unknown}` is not recognized."),
-        ));
-    }
-    if let Some(missing) = required.iter().find(|key| !body.contains_key(**key)) {
-        return Err(ApiError::new(
-            "MissingParameter",
-            format!("The request is missing a required parameter `{missing}`."),
-        ));
-    }
-    Ok(Call { run: *run, body })
+    let params = Params::check(body.unwrap_or(&Value::Null), action.fields)?;
+    Ok(Admitted { action, region, params })
 }

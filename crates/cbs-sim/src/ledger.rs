@@ -1,80 +1,122 @@
-//! What happened: every request that arrived, every backup that exists.
+//! The account of what arrived and what came of it: the simulator's evidence against its clients.
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-/// A request that arrived.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RequestRecord {
-    /// When, by the server's true clock.
-    pub arrival: Timestamp,
-    /// The action.
-    pub action: String,
-    /// The disk that it names.
-    pub disk_id: Option<String>,
-    /// The backup name that it gives.
-    pub name: Option<String>,
-    /// The error code that was answered, or would have been.
-    pub code: Option<String>,
-    /// The backup that it made, whatever was answered.
-    pub backup_id: Option<String>,
-    /// Whether a whole reply left.
-    pub replied: bool,
-    /// Whose SecretId it was.
-    pub identity: Option<String>,
+use crate::rfc3339;
+
+/// Every request so far, in order of arrival, and every backup.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Ledger {
+    /// Throttled, refused and faulted ones too.
+    pub requests: Vec<RequestRecord>,
+    /// Those that exist, visible in listings or not; by disk, oldest first.
+    pub backups: Vec<BackupRecord>,
+    /// Those that were deleted or have vanished.
+    pub gone: Vec<BackupRecord>,
 }
 
-/// A backup that exists.
+/// One request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequestRecord {
+    /// By the server's clock, without skew.
+    #[serde(with = "rfc3339")]
+    pub arrival: Timestamp,
+    /// `X-TC-Action`, as it came; empty where there was none.
+    pub action: String,
+    /// The first disk that it concerns.
+    pub disk_id: Option<String>,
+    /// The name that it gives to a backup.
+    pub name: Option<String>,
+    /// The API error that was answered, or would have been but for a fault; null if none.
+    pub code: Option<String>,
+    /// Whether the back end did its work; false for refused, throttled and failed ones.
+    pub executed: bool,
+    /// Whether a whole HTTP reply was sent.
+    pub replied: bool,
+    /// The effect of the rule that replaced the reply.
+    pub fault: Option<String>,
+    /// The caller, once known.
+    pub identity: Option<String>,
+    /// The backup that it made, or the first that it names.
+    pub backup_id: Option<String>,
+    /// The RequestId of the answer.
+    pub request_id: String,
+}
+
+/// One backup.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BackupRecord {
     /// `dbp-…`.
     pub backup_id: String,
-    /// Its disk.
+    /// `disk-…`.
     pub disk_id: String,
-    /// Its name.
+    /// DiskBackupName.
     pub name: String,
-    /// CREATING or NORMAL.
+    /// CREATING or NORMAL; for those that are gone, DELETED or VANISHED.
     pub state: String,
-    /// When it was made.
+    /// When it was accepted.
+    #[serde(with = "rfc3339")]
     pub created: Timestamp,
 }
 
-/// All of it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Ledger {
-    /// Requests in the order of their arrival.
-    pub requests: Vec<RequestRecord>,
-    /// Backups in the order in which they were made.
-    pub backups: Vec<BackupRecord>,
-}
-
 impl Ledger {
-    /// The most requests of an action that arrived within any one second.
+    /// The most requests of `action` that arrived within any one second `[t, t + 1 s)`.
     #[must_use]
-    pub fn peak_in_a_second(&self, action: &str) -> usize {
-        let arrivals: Vec<Timestamp> = self
-            .requests
-            .iter()
-            .filter(|request| request.action == action)
-            .map(|request| request.arrival)
-            .collect();
-        let mut from = 0;
+    pub fn peak_arrivals_in_any_second(&self, action: &str) -> usize {
+        let mut arrivals: Vec<_> =
+            self.requests.iter().filter(|request| request.action == action).map(|r| r.arrival).collect();
+        // A server's clock may have been set back.
+        arrivals.sort_unstable();
+        let mut first = 0;
         let mut peak = 0;
-        for (to, arrival) in arrivals.iter().enumerate() {
-            while arrival.duration_since(arrivals[from]) >= SignedDuration::from_secs(1) {
-                from += 1;
+        for (last, arrival) in arrivals.iter().enumerate() {
+            while arrival.duration_since(arrivals[first]) >= SignedDuration::from_secs(1) {
+                first += 1;
             }
-            peak = peak.max(to + 1 - from);
+            peak = peak.max(last - first + 1);
         }
         peak
     }
 
-    /// How many requests of an action were answered with a code.
-    #[must_use]
-    pub fn answered(&self, action: &str, code: &str) -> usize {
-        self.requests
-            .iter()
-            .filter(|request| request.action == action && request.code.as_deref() == Some(code))
-            .count()
+    /// The backups of one disk that exist.
+    pub fn backups_of<'a>(&'a self, disk_id: &'a str) -> impl Iterator<Item = &'a BackupRecord> {
+        self.backups.iter().filter(move |backup| backup.disk_id == disk_id)
+    }
+
+    /// The requests of one action.
+    pub fn requests_of<'a>(&'a self, action: &'a str) -> impl Iterator<Item = &'a RequestRecord> {
+        self.requests.iter().filter(move |request| request.action == action)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn peak(arrivals_ms: &[i64]) -> usize {
+        let request = |ms: &i64| RequestRecord {
+            arrival: Timestamp::from_millisecond(*ms).unwrap(),
+            action: "A".to_owned(),
+            disk_id: None,
+            name: None,
+            code: None,
+            executed: false,
+            replied: true,
+            fault: None,
+            identity: None,
+            backup_id: None,
+            request_id: String::new(),
+        };
+        let requests = arrivals_ms.iter().map(request).collect();
+        Ledger { requests, backups: vec![], gone: vec![] }.peak_arrivals_in_any_second("A")
+    }
+
+    #[test]
+    fn the_peak_is_over_any_second_and_not_over_those_of_the_clock() {
+        assert_eq!(peak(&[]), 0);
+        assert_eq!(peak(&[0, 1000, 2000]), 1);
+        assert_eq!(peak(&[900, 950, 1000, 1050, 1899, 1900]), 5);
+        assert_eq!(peak(&[1050, 900, 5000]), 2);
     }
 }

@@ -1,27 +1,32 @@
-//! A stand-in for the API of Tencent Cloud Block Storage: disks with quotas, backups that take their time, rate
-//! limits, and faults on demand.
+//! A stand-in for the API of Tencent Cloud Block Storage: it verifies, limits, executes, and fails on purpose.
 //!
-//! Responsible for behaving as the cloud does, or as badly as it may. It refuses to share code with the client
-//! that it checks: signatures are verified, and requests read, by its own.
-//!
-//! [`Sim::handle`] is a plain function of the request, the state and the clock; it says what the network shall
-//! do with the reply. The TCP front ([`serve`]) and in-process transports carry that out.
+//! [`Sim::handle`] is the whole of it: synchronous, without a runtime, on a clock that the caller gives. A test
+//! calls it in its own process; [`server::serve`] puts it on a TCP port. Every request and every backup is in
+//! its [`Ledger`]. It shares no code with the clients that it checks.
 
-// A disk has more keys than `json!` takes by default.
+#![forbid(unsafe_code)]
+// For the forty-odd keys of a disk in one `json!`.
 #![recursion_limit = "256"]
 
 mod actions;
 mod cloud;
+mod error;
 mod faults;
 mod judge;
 mod ledger;
-mod server;
+mod params;
+mod random;
+mod request;
+mod rfc3339;
+pub mod server;
 mod sim;
 mod verify;
 mod world;
 
-pub use faults::{Effect, Rule};
+pub use faults::{Effect, Rule, Which};
 pub use ledger::{BackupRecord, Ledger, RequestRecord};
-pub use server::serve;
-pub use sim::{Clock, Outcome, Reply, Request, Response, Sim};
-pub use world::{Account, Between, CreateTimeShape, DiskSpec, MissingIds, World};
+pub use request::{Outcome, Reply, Request, Response};
+pub use sim::{Clock, Sim};
+pub use world::{
+    Choices, CreateTime, Credential, Disk, DiskState, ExistingBackup, MissingIds, Timings, World,
+};

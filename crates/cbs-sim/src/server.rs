@@ -1,169 +1,190 @@
-//! The TCP front: carries out what the simulator says the network shall do, real drops and resets included.
+//! The simulated cloud on a TCP port, HTTP/1.1 with keep-alive, and the routes that steer it.
+//!
+//! Responsible for doing to connections what an [`Outcome`] says. It refuses to decide anything.
+//!
+//! | route | |
+//! |---|---|
+//! | `GET /_sim/ledger` | the [`Ledger`](crate::Ledger) |
+//! | `POST /_sim/faults` | replaces the fault script: a list of [`Rule`](crate::Rule)s |
+//! | `POST /_sim/disks` | adds or changes disks: a list of [`Disk`](crate::Disk)s |
+//! | `POST /_sim/limits` | sets rate limits: `{"CreateDiskBackup": 10}` |
 
-use std::convert::Infallible;
+use std::collections::BTreeMap;
 use std::io;
-use std::time::Duration;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::body::{Body, Frame, Incoming, SizeHint};
+use http_body::{Body, Frame};
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+use hyper::header::{CONTENT_LENGTH, HeaderName, HeaderValue};
+use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
-use serde::Serialize;
+use hyper::{Method, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use serde::de::DeserializeOwned;
+use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::oneshot;
+use tokio::task::JoinSet;
 
-use crate::faults::Rule;
-use crate::sim::{Outcome, Request, Response, Sim};
+use crate::judge::LARGEST_BODY;
+use crate::{Outcome, Request, Response, Sim};
 
-const LARGEST_BODY: usize = 1 << 20;
-
-/// Serves until `shutdown` ends. Connections still open then are closed.
-///
-/// `GET /_sim/ledger` answers with the ledger; `POST /_sim/faults` takes a JSON list of rules.
+/// Serves `sim` until `shutdown` is done; then cuts the connections that are still open.
 ///
 /// # Errors
-/// When the listener fails.
+///
+/// When the listener fails for a reason that lies with itself.
 pub async fn serve(listener: TcpListener, sim: Sim, shutdown: impl Future<Output = ()>) -> io::Result<()> {
-    let mut connections = tokio::task::JoinSet::new();
-    tokio::pin!(shutdown);
+    let mut shutdown = pin!(shutdown);
+    let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             () = &mut shutdown => return Ok(()),
-            accepted = listener.accept() => {
-                let (stream, _) = accepted?;
-                connections.spawn(connection(stream, sim.clone()));
-            }
             Some(_) = connections.join_next() => {}
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => {
+                    connections.spawn(serve_connection(stream, sim.clone()));
+                }
+                // The client was gone before it was let in.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(error) => return Err(error),
+            },
         }
     }
 }
 
-/// Why a connection ends without a reply.
+/// How a connection ends before its time.
 #[derive(Debug, thiserror::Error)]
-enum Ends {
-    #[error("dropped")]
-    Dropped,
-    #[error("unreadable request")]
-    Unreadable,
+enum Cut {
+    #[error("the script drops this connection")]
+    Drop,
+    #[error("the script resets this connection")]
+    Reset,
+    #[error("the script ends this body early")]
+    Body,
+    #[error("cannot read the request")]
+    Read(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-async fn connection(stream: TcpStream, sim: Sim) {
-    // Small replies leave at once.
+async fn serve_connection(stream: TcpStream, sim: Sim) {
+    // Small replies must not wait for each other.
     let _ = stream.set_nodelay(true);
-    let (reset, mut is_reset) = oneshot::channel::<()>();
-    let reset = std::sync::Mutex::new(Some(reset));
-    let service = service_fn(|request| {
-        let sim = sim.clone();
-        let reset = &reset;
-        async move { answer(request, sim, reset).await }
-    });
-    let mut served =
-        hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
-    let _ = std::pin::Pin::new(&mut served).await;
-    if is_reset.try_recv().is_ok() {
-        // Closing with a zero linger sends RST rather than FIN.
-        let _ = served.into_parts().io.into_inner().set_zero_linger();
+    let service = service_fn(|request| Box::pin(answer(request, &sim)));
+    let mut connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        // Of the simulator's clock; hyper's own is the machine's.
+        .auto_date_header(false)
+        .serve_connection(TokioIo::new(stream), service);
+    let end = std::future::poll_fn(|cx| connection.poll_without_shutdown(cx)).await;
+    let stream = connection.into_parts().io.into_inner();
+    let cause = end.as_ref().err().and_then(std::error::Error::source);
+    if let Some(Cut::Reset) = cause.and_then(|cause| cause.downcast_ref()) {
+        let _ = stream.set_zero_linger();
     }
 }
 
-type Reset = std::sync::Mutex<Option<oneshot::Sender<()>>>;
-
-async fn answer(
-    request: hyper::Request<Incoming>,
-    sim: Sim,
-    reset: &Reset,
-) -> Result<hyper::Response<Reply>, Ends> {
-    let (parts, body) = request.into_parts();
-    let body = Limited::new(body, LARGEST_BODY).collect().await.map_err(|_| Ends::Unreadable)?.to_bytes();
-    let path = parts.uri.path();
-    if path.starts_with("/_sim/") {
-        return Ok(control(parts.method.as_str(), path, &body, &sim));
+async fn answer(request: hyper::Request<Incoming>, sim: &Sim) -> Result<hyper::Response<Payload>, Cut> {
+    let (head, body) = request.into_parts();
+    // One byte more than is allowed, for the judge to refuse.
+    let body = Limited::new(body, LARGEST_BODY + 1).collect().await.map_err(Cut::Read)?.to_bytes();
+    if let Some(route) = head.uri.path().strip_prefix("/_sim/") {
+        return Ok(http(control(sim, &head.method, route, &body), None));
     }
-    let headers = parts.headers.iter().map(|(name, value)| {
-        (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
+    let headers = head.headers.iter();
+    let reply = sim.handle(&Request {
+        method: head.method.to_string(),
+        path: head.uri.to_string(),
+        headers: headers
+            .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
+            .collect(),
+        body,
     });
-    let request =
-        Request { method: parts.method.to_string(), path: path.to_owned(), headers: headers.collect(), body };
-    let reply = sim.handle(&request);
     tokio::time::sleep(reply.delay).await;
     match reply.outcome {
         Outcome::Respond(response) => Ok(http(response, None)),
-        Outcome::CutShort(response, sent) => Ok(http(response, Some(sent))),
-        Outcome::Drop => Err(Ends::Dropped),
-        Outcome::Reset => {
-            if let Some(reset) = reset.lock().ok().and_then(|mut reset| reset.take()) {
-                let _ = reset.send(());
-            }
-            Err(Ends::Dropped)
-        }
-        Outcome::Never => {
-            // Longer than any client waits.
-            tokio::time::sleep(Duration::from_secs(3600)).await;
-            Err(Ends::Dropped)
-        }
+        Outcome::TruncatedBody(response, length) => Ok(http(response, Some(length))),
+        Outcome::DropConnection => Err(Cut::Drop),
+        Outcome::ResetConnection => Err(Cut::Reset),
+        // Dropped by hyper once the client hangs up.
+        Outcome::NeverReply => std::future::pending().await,
     }
 }
 
-fn control(method: &str, path: &str, body: &[u8], sim: &Sim) -> hyper::Response<Reply> {
-    match (method, path) {
-        ("GET", "/_sim/ledger") => as_json(200, &sim.ledger()),
-        ("POST", "/_sim/faults") => match serde_json::from_slice::<Vec<Rule>>(body) {
-            Ok(rules) => {
-                let count = rules.len();
-                sim.set_faults(rules);
-                as_json(200, &serde_json::json!({ "rules": count }))
-            }
-            Err(error) => as_json(400, &serde_json::json!({ "error": error.to_string() })),
-        },
-        _ => as_json(404, &serde_json::json!({ "error": "expected GET /_sim/ledger or POST /_sim/faults" })),
-    }
-}
-
-fn as_json(status: u16, value: &impl Serialize) -> hyper::Response<Reply> {
-    let body = serde_json::to_vec(value).unwrap_or_default();
-    let headers = vec![("Content-Type".to_owned(), "application/json".to_owned())];
-    http(Response { status, headers, body: body.into() }, None)
-}
-
-fn http(response: Response, cut: Option<usize>) -> hyper::Response<Reply> {
-    let mut http = hyper::Response::new(Reply { whole: Full::new(response.body), cut });
-    *http.status_mut() = hyper::StatusCode::from_u16(response.status).unwrap_or_default();
-    for (name, value) in response.headers {
-        let name = hyper::header::HeaderName::try_from(name);
-        if let (Ok(name), Ok(value)) = (name, hyper::header::HeaderValue::try_from(value)) {
-            http.headers_mut().insert(name, value);
+/// A reply that announces its whole body, and is cut after `length` bytes of it.
+fn http(Response { status, headers, body }: Response, length: Option<usize>) -> hyper::Response<Payload> {
+    let announced = body.len();
+    let sent = length.map_or_else(|| body.clone(), |length| body.slice(..length.min(announced)));
+    let cut = if length.is_some() { Ending::Flush } else { Ending::Whole };
+    let mut reply = hyper::Response::new(Payload { bytes: Some(sent), ending: cut });
+    *reply.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    for (name, value) in &headers {
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
+            reply.headers_mut().insert(name, value);
         }
     }
-    http
+    reply.headers_mut().insert(CONTENT_LENGTH, announced.into());
+    reply
 }
 
-/// A body that may end before its announced length.
-struct Reply {
-    whole: Full<Bytes>,
-    cut: Option<usize>,
+/// A body in one piece, whole or cut.
+struct Payload {
+    bytes: Option<Bytes>,
+    ending: Ending,
 }
 
-impl Body for Reply {
+enum Ending {
+    Whole,
+    /// Let hyper flush what it has: it would forget it at the error.
+    Flush,
+    Cut,
+}
+
+impl Body for Payload {
     type Data = Bytes;
-    type Error = io::Error;
+    type Error = Cut;
 
-    fn poll_frame(
-        mut self: std::pin::Pin<&mut Self>,
-        context: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Option<Result<Frame<Bytes>, io::Error>>> {
-        let cut = self.cut;
-        let frame = std::pin::Pin::new(&mut self.whole).poll_frame(context);
-        frame.map(|frame| match (frame, cut) {
-            (Some(Ok(frame)), Some(cut)) => {
-                frame.into_data().ok().map(|data| Ok(Frame::data(data.slice(..cut.min(data.len())))))
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        if let Some(bytes) = self.bytes.take() {
+            return Poll::Ready(Some(Ok(Frame::data(bytes))));
+        }
+        match self.ending {
+            Ending::Whole => Poll::Ready(None),
+            Ending::Flush => {
+                self.ending = Ending::Cut;
+                cx.waker().wake_by_ref();
+                Poll::Pending
             }
-            (None, Some(_)) => Some(Err(io::Error::other("cut short"))),
-            (frame, _) => frame.map(|frame| frame.map_err(|never: Infallible| match never {})),
-        })
+            Ending::Cut => Poll::Ready(Some(Err(Cut::Body))),
+        }
     }
+}
 
-    fn size_hint(&self) -> SizeHint {
-        self.whole.size_hint()
+fn control(sim: &Sim, method: &Method, route: &str, body: &[u8]) -> Response {
+    let result = match (method, route) {
+        (&Method::GET, "ledger") => serde_json::to_string(&sim.ledger()),
+        (&Method::POST, "faults") => steer(body, |rules| sim.set_faults(rules)),
+        (&Method::POST, "disks") => {
+            steer(body, |disks: Vec<_>| disks.into_iter().for_each(|disk| sim.put_disk(disk)))
+        }
+        (&Method::POST, "limits") => steer(body, |limits: BTreeMap<String, u32>| {
+            limits.iter().for_each(|(action, per_second)| sim.set_rate_limit(action, *per_second));
+        }),
+        _ => return json(404, json!({"error": "no such route"}).to_string()),
+    };
+    match result {
+        Ok(answer) => json(200, answer),
+        Err(error) => json(400, json!({"error": error.to_string()}).to_string()),
     }
+}
+
+fn steer<T: DeserializeOwned>(body: &[u8], apply: impl FnOnce(T)) -> serde_json::Result<String> {
+    apply(serde_json::from_slice(body)?);
+    Ok("{}".to_owned())
+}
+
+fn json(status: u16, body: String) -> Response {
+    let headers = vec![("Content-Type".to_owned(), "application/json".to_owned())];
+    Response { status, headers, body: body.into() }
 }

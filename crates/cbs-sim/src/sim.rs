@@ -1,336 +1,270 @@
-//! The simulator: one request in, one fate of its reply out.
+//! The simulated cloud as its clients meet it: a request goes in, an outcome comes out, the ledger grows.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use crate::cloud::{Cloud, Dice, Fate};
-use crate::faults::{Effect, Rule, Script};
-use crate::judge::{self, ApiError};
-use crate::ledger::{BackupRecord, Ledger, RequestRecord};
-use crate::world::{Between, World};
+use crate::actions::{Answer, Call};
+use crate::cloud::Cloud;
+use crate::error::ApiError;
+use crate::faults::{Accidents, Effect, Faults, Rule};
+use crate::judge::{Admitted, Judge};
+use crate::ledger::{Ledger, RequestRecord};
+use crate::random::Random;
+use crate::request::{Outcome, Reply, Request, Response};
+use crate::world::{Credential, Disk, World};
 
-/// The server's clock.
+/// The wall clock of the server.
 pub trait Clock: Send + Sync {
-    /// Wall-clock time.
+    /// The instant.
     fn now(&self) -> Timestamp;
 }
 
-/// A request as it arrived.
-#[derive(Clone, Debug)]
-pub struct Request {
-    /// `POST`.
-    pub method: String,
-    /// `/`.
-    pub path: String,
-    /// Names in any case.
-    pub headers: Vec<(String, String)>,
-    /// The raw body.
-    pub body: Bytes,
-}
-
-impl Request {
-    /// The value of a header, by its name in any case.
-    #[must_use]
-    pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers
-            .iter()
-            .find(|(known, _)| known.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value.as_str())
+impl<F: Fn() -> Timestamp + Send + Sync> Clock for F {
+    fn now(&self) -> Timestamp {
+        self()
     }
 }
 
-/// A response.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Response {
-    /// The HTTP status.
-    pub status: u16,
-    /// Date and Content-Type.
-    pub headers: Vec<(String, String)>,
-    /// The body.
-    pub body: Bytes,
-}
-
-/// What the network shall do with the reply.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// Deliver it.
-    Respond(Response),
-    /// Close the connection without it.
-    Drop,
-    /// Reset the connection.
-    Reset,
-    /// Keep the caller waiting for ever.
-    Never,
-    /// Deliver the first so many bytes of its body, then close.
-    CutShort(Response, usize),
-}
-
-/// An outcome, and how long it takes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reply {
-    /// From arrival to the outcome.
-    pub delay: Duration,
-    /// The outcome.
-    pub outcome: Outcome,
-}
-
-/// A simulated cloud. Cheap to clone: clones are one cloud.
+/// A simulated cloud. Clones share it.
 #[derive(Clone)]
-pub struct Sim(Arc<Mutex<Inner>>);
-
-pub(crate) struct Inner {
+pub struct Sim {
     clock: Arc<dyn Clock>,
-    pub(crate) world: World,
-    pub(crate) cloud: Cloud,
-    pub(crate) dice: Dice,
-    script: Script,
-    started: Timestamp,
-    /// Arrivals of the last second that counted, by identity and action.
-    arrivals: BTreeMap<(String, String), VecDeque<Timestamp>>,
+    state: Arc<Mutex<State>>,
+}
+
+impl fmt::Debug for Sim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sim").finish_non_exhaustive()
+    }
+}
+
+struct State {
+    seed: u64,
+    cloud: Cloud,
+    judge: Judge,
+    faults: Faults,
+    request_ids: Random,
     requests: Vec<RequestRecord>,
-    number: u64,
 }
 
 impl Sim {
-    /// A cloud of this world, by this clock.
+    /// A cloud that begins as `world` says.
     #[must_use]
     pub fn new(world: World, clock: Arc<dyn Clock>) -> Self {
-        Self(Arc::new(Mutex::new(Inner {
-            started: clock.now(),
-            cloud: Cloud::new(&world),
-            dice: Dice::new(world.seed),
-            script: Script::new(world.faults.clone()),
-            arrivals: BTreeMap::new(),
+        let World { seed, credentials, rate_limits, timings, choices, disks, faults } = world;
+        let state = State {
+            seed,
+            cloud: Cloud::new(seed, timings, choices, disks),
+            judge: Judge::new(credentials, rate_limits),
+            faults: Faults::new(faults, seed, clock.now()),
+            request_ids: Random::new(seed, 2),
             requests: Vec::new(),
-            number: 0,
-            world,
-            clock,
-        })))
+        };
+        Self { clock, state: Arc::new(Mutex::new(state)) }
     }
 
-    /// Judges a request, does what it asks, and says what the network shall do.
+    /// Judges and executes a request that arrives now, and says what the network shall do about it.
     #[must_use]
     pub fn handle(&self, request: &Request) -> Reply {
-        self.lock().handle(request)
+        self.state().handle(request, self.clock.now())
     }
 
-    /// What happened so far.
+    /// The account so far.
     #[must_use]
     pub fn ledger(&self) -> Ledger {
-        let inner = self.lock();
-        let now = inner.clock.now();
-        let backups =
-            inner.cloud.backups.iter().filter(|backup| backup.exists(now)).map(|backup| BackupRecord {
-                backup_id: backup.id.clone(),
-                disk_id: backup.disk.clone(),
-                name: backup.name.clone(),
-                state: backup.state(now).to_owned(),
-                created: backup.created,
-            });
-        Ledger { requests: inner.requests.clone(), backups: backups.collect() }
+        let now = self.clock.now();
+        let state = self.state();
+        let (backups, gone) = state.cloud.records(now);
+        Ledger { requests: state.requests.clone(), backups, gone }
     }
 
-    /// Plays another fault script from now on; its seconds count from now.
+    /// Replaces the fault script; its counters and windows begin now.
     pub fn set_faults(&self, rules: Vec<Rule>) {
-        let mut inner = self.lock();
-        inner.started = inner.clock.now();
-        inner.script = Script::new(rules);
+        let now = self.clock.now();
+        let mut state = self.state();
+        state.faults = Faults::new(rules, state.seed, now);
     }
 
-    /// Deletes a backup behind everyone's back, as a person or the vendor's rotation does.
-    pub fn delete_backup(&self, id: &str) {
-        let mut inner = self.lock();
-        let now = inner.clock.now();
-        inner.cloud.delete(id, now);
+    /// Sets how many requests of `action` a second are let through, for each caller.
+    pub fn set_rate_limit(&self, action: &str, per_second: u32) {
+        self.state().judge.limits.insert(action.to_owned(), per_second);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Replaces the credentials that are accepted.
+    pub fn set_credentials(&self, credentials: Vec<Credential>) {
+        self.state().judge.credentials = credentials;
+    }
+
+    /// Adds a disk, or changes it: the backups that it has stay, those that it brings are added.
+    pub fn put_disk(&self, disk: Disk) {
+        self.state().cloud.put_disk(disk);
+    }
+
+    /// Takes a disk away with its backups; says whether it was there.
+    pub fn remove_disk(&self, id: &str) -> bool {
+        let now = self.clock.now();
+        self.state().cloud.remove_disk(id, now)
+    }
+
+    /// Deletes a backup behind its maker's back; says whether it was there.
+    pub fn remove_backup(&self, id: &str) -> bool {
+        let now = self.clock.now();
+        self.state().cloud.remove_backup(id, now)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Inner {
-    fn handle(&mut self, request: &Request) -> Reply {
-        let now = self.clock.now();
-        let elapsed = now.duration_since(self.started).as_secs_f64();
-        let action = request.header("x-tc-action").unwrap_or_default().to_owned();
-        let skew = self.skew(&action, elapsed);
-        let server_now = now.saturating_add(SignedDuration::from_secs(skew)).unwrap_or(Timestamp::MAX);
+/// What a request is about, as far as it can be told before it is judged.
+#[derive(Default)]
+struct Subject {
+    disks: Vec<String>,
+    name: Option<String>,
+    backup: Option<String>,
+}
+
+impl Subject {
+    fn of(body: &Value, cloud: &Cloud) -> Self {
+        let strings = |value: &Value| -> Vec<String> {
+            let all = value.as_array().map(Vec::as_slice).unwrap_or_default();
+            all.iter().filter_map(Value::as_str).map(str::to_owned).collect()
+        };
+        let one = |key: &str| body[key].as_str().map(str::to_owned);
+        let mut backups = strings(&body["DiskBackupIds"]);
+        let mut disks: Vec<_> = one("DiskId").into_iter().chain(strings(&body["DiskIds"])).collect();
+        for filter in body["Filters"].as_array().into_iter().flatten() {
+            match filter["Name"].as_str() {
+                Some("disk-id") => disks.extend(strings(&filter["Values"])),
+                Some("disk-backup-id") => backups.extend(strings(&filter["Values"])),
+                _ => {}
+            }
+        }
+        disks.extend(backups.iter().filter_map(|backup| cloud.home_of(backup)).map(str::to_owned));
+        Self { disks, name: one("DiskBackupName"), backup: backups.into_iter().next() }
+    }
+}
+
+impl State {
+    fn handle(&mut self, request: &Request, now: Timestamp) -> Reply {
+        let action = request.header("X-TC-Action").unwrap_or_default();
         let body: Option<Value> = serde_json::from_slice(&request.body).ok();
-        let text = |key: &str| body.as_ref().and_then(|body| body.get(key)?.as_str().map(str::to_owned));
+        let subject = body.as_ref().map(|body| Subject::of(body, &self.cloud)).unwrap_or_default();
+        let conditions = self.faults.conditions(now, action, &subject.disks);
+        let verdict = self.judge.judge(request, body.as_ref(), now, conditions);
+
         let mut record = RequestRecord {
             arrival: now,
-            disk_id: text("DiskId"),
-            name: text("DiskBackupName"),
-            action,
+            action: action.to_owned(),
+            disk_id: subject.disks.first().cloned(),
+            name: subject.name,
             code: None,
-            backup_id: None,
+            executed: false,
             replied: true,
-            identity: None,
+            fault: None,
+            identity: verdict.identity,
+            backup_id: subject.backup,
+            request_id: self.request_ids.uuid(),
         };
-        let (result, effect) = self.answer(request, body, now, server_now, elapsed, &mut record);
-        if let Err(error) = &result {
-            record.code = Some(error.code.clone());
-        }
-        self.number += 1;
-        let reply = self.reply(result, effect.as_ref(), server_now);
-        record.replied = matches!(reply.outcome, Outcome::Respond(_));
+        let mut delay = self.cloud.reply_delay();
+        let skewed = SignedDuration::from_secs(conditions.skew_seconds.into());
+        let date = now.checked_add(skewed).unwrap_or(now);
+        let outcome = match verdict.result {
+            Err(error) => Outcome::Respond(answered(Err(error), &mut record, date)),
+            Ok(admitted) => {
+                let accidents = self.faults.accidents(now, action, &subject.disks);
+                delay += accidents.slower;
+                self.execute(&admitted, accidents, &mut record, now, date)
+            }
+        };
+        record.replied = matches!(outcome, Outcome::Respond(_));
         self.requests.push(record);
-        reply
+        Reply { delay, outcome }
     }
 
-    /// Judges in the cloud's order, then plays the script, then does what was asked.
-    fn answer(
+    /// Does the work, unless a fault forbids it, and lets the fault have the reply.
+    fn execute(
         &mut self,
-        request: &Request,
-        body: Option<Value>,
-        now: Timestamp,
-        server_now: Timestamp,
-        elapsed: f64,
+        admitted: &Admitted<'_>,
+        Accidents { fate, reply: fault, .. }: Accidents,
         record: &mut RequestRecord,
-    ) -> (Result<Value, ApiError>, Option<Effect>) {
-        let admitted = judge::identity(request, &self.world, server_now).and_then(|identity| {
-            record.identity = Some(identity.clone());
-            self.count(&identity, &record.action, now, elapsed)
-        });
-        if let Err(error) = admitted {
-            return (Err(error), None);
-        }
-        let call = match judge::call(request, body) {
-            Ok(call) => call,
-            Err(error) => return (Err(error), None),
-        };
-        let effect = self.script.next(&record.action, record.disk_id.as_deref(), elapsed, &mut self.dice);
-        let fate = match &effect {
-            Some(Effect::Vanish {}) => Fate::Vanishes,
-            Some(Effect::Stuck {}) => Fate::Stuck,
-            _ => Fate::Ordinary,
-        };
-        if let Some(error) = effect.as_ref().and_then(not_executed) {
-            return (Err(error), effect);
-        }
-        let result = (call.run)(self, &call.body, fate, now);
-        record.backup_id =
-            result.as_ref().ok().and_then(|value| value.get("DiskBackupId")?.as_str().map(str::to_owned));
-        match &effect {
-            Some(Effect::ErrorAfter { code }) if result.is_ok() => {
-                (Err(ApiError::new(code, "after the fact")), effect)
-            }
-            _ => (result, effect),
-        }
-    }
-
-    /// Counts an arrival; the excess of any one second is refused.
-    fn count(&mut self, identity: &str, action: &str, now: Timestamp, elapsed: f64) -> Result<(), ApiError> {
-        let others = self.script.of_time(action, elapsed).find_map(|effect| match effect {
-            Effect::Limit { per_second } => Some(*per_second),
+        now: Timestamp,
+        date: Timestamp,
+    ) -> Outcome {
+        let Admitted { action, region, params } = admitted;
+        record.fault = fault.as_ref().map(|effect| effect.name().to_owned());
+        let forbidden = match &fault {
+            Some(Effect::Error { code, message }) => Some(ApiError::new(code, message)),
+            // No one will read this answer; it stands for the work that was not done.
+            Some(
+                Effect::Http { executed: false, .. }
+                | Effect::TruncatedJson { executed: false }
+                | Effect::ShortBody { executed: false }
+                | Effect::Drop { executed: false }
+                | Effect::Reset { executed: false }
+                | Effect::Timeout { executed: false },
+            ) => Some(ApiError::new("InternalError", "The request was lost.")),
             _ => None,
-        });
-        let limit = others.or(self.world.limits.get(action).copied()).unwrap_or(self.world.limit);
-        let window = self.arrivals.entry((identity.to_owned(), action.to_owned())).or_default();
-        while window.front().is_some_and(|first| now.duration_since(*first) >= SignedDuration::from_secs(1)) {
-            window.pop_front();
-        }
-        window.push_back(now);
-        let count = window.len();
-        if count <= limit as usize {
-            return Ok(());
-        }
-        // What was refused does not use up the limit.
-        window.pop_back();
-        Err(ApiError::new(
-            "RequestLimitExceeded",
-            format!(
-                "Your current request times equals to `{count}` in a second, which exceeds the frequency limit \
-                 `{limit}` for a second. Please reduce the frequency of calls."
-            ),
-        ))
-    }
-
-    fn skew(&self, action: &str, elapsed: f64) -> i64 {
-        let of_time = self.script.of_time(action, elapsed);
-        of_time
-            .filter_map(
-                |effect| if let Effect::ClockSkew { seconds } = effect { Some(*seconds) } else { None },
-            )
-            .sum()
-    }
-
-    fn reply(
-        &mut self,
-        result: Result<Value, ApiError>,
-        effect: Option<&Effect>,
-        server_now: Timestamp,
-    ) -> Reply {
-        let request_id =
-            format!("{:08x}-0000-4000-8000-{:012x}", self.number, self.world.seed & 0xffff_ffff_ffff);
-        let response = match result {
-            Ok(mut value) => {
-                value["RequestId"] = json!(request_id);
-                value
-            }
-            Err(error) => json!({
-                "Error": { "Code": error.code, "Message": error.message },
-                "RequestId": request_id,
-            }),
         };
-        let whole = json!({ "Response": response }).to_string();
-        let json = |body: Bytes| respond(200, "application/json", body, server_now);
-        let outcome = match effect {
-            Some(Effect::Http { status, .. }) => Outcome::Respond(respond(
-                *status,
-                "text/html",
-                "<html><body><h1>Bad gateway</h1></body></html>".into(),
-                server_now,
-            )),
+        let result = match forbidden {
+            Some(error) => Err(error),
+            None => (action.run)(&mut self.cloud, &Call { now, region, params, fate }),
+        };
+        record.executed = result.is_ok();
+        if let Ok(answer) = &result
+            && let Some(id) = answer.get("DiskBackupId").and_then(Value::as_str)
+        {
+            record.backup_id = Some(id.to_owned());
+        }
+
+        let answer = answered(result, record, date);
+        match fault {
+            Some(Effect::ErrorAfter { code, message }) => {
+                Outcome::Respond(answered(Err(ApiError::new(&code, message)), record, date))
+            }
+            Some(Effect::NoResult) => Outcome::Respond(answered(Ok(Answer::new()), record, date)),
+            Some(Effect::Http { status, body, .. }) => {
+                Outcome::Respond(Response { status, ..response("text/html", body, date) })
+            }
             Some(Effect::TruncatedJson { .. }) => {
-                let half = whole.as_bytes()[..whole.len() / 2].to_vec();
-                Outcome::Respond(json(half.into()))
+                let half = answer.body.slice(..answer.body.len() / 2);
+                Outcome::Respond(Response { body: half, ..answer })
             }
             Some(Effect::ShortBody { .. }) => {
-                let half = whole.len() / 2;
-                Outcome::CutShort(json(whole.into()), half)
+                let half = answer.body.len() / 2;
+                Outcome::TruncatedBody(answer, half)
             }
-            Some(Effect::NoResult {}) => {
-                Outcome::Respond(json(json!({ "Response": { "RequestId": request_id } }).to_string().into()))
-            }
-            Some(Effect::Drop { .. }) => Outcome::Drop,
-            Some(Effect::Reset { .. }) => Outcome::Reset,
-            Some(Effect::Timeout { .. }) => Outcome::Never,
-            _ => Outcome::Respond(json(whole.into())),
-        };
-        let mut delay = self.dice.between(self.world.latency_ms);
-        if let Some(Effect::Slow { ms }) = effect {
-            delay += self.dice.between(Between { from: *ms, to: *ms });
+            Some(Effect::Drop { .. }) => Outcome::DropConnection,
+            Some(Effect::Reset { .. }) => Outcome::ResetConnection,
+            Some(Effect::Timeout { .. }) => Outcome::NeverReply,
+            _ => Outcome::Respond(answer),
         }
-        Reply { delay: delay.unsigned_abs(), outcome }
     }
 }
 
-/// The refusal that an effect means, where it is not executed.
-fn not_executed(effect: &Effect) -> Option<ApiError> {
-    match effect {
-        Effect::Error { code } => Some(ApiError::new(code, "as the script has it")),
-        Effect::Http { executed: false, .. }
-        | Effect::TruncatedJson { executed: false }
-        | Effect::ShortBody { executed: false }
-        | Effect::Drop { executed: false }
-        | Effect::Reset { executed: false }
-        | Effect::Timeout { executed: false } => Some(ApiError::new("InternalError", "as the script has it")),
-        _ => None,
-    }
+/// The API's answer, noted in the record.
+fn answered(result: Result<Answer, ApiError>, record: &mut RequestRecord, date: Timestamp) -> Response {
+    let mut answer = match result {
+        Ok(answer) => answer,
+        Err(ApiError { code, message }) => {
+            record.code = Some(code.clone());
+            Answer::from_iter([("Error".to_owned(), json!({"Code": code, "Message": message}))])
+        }
+    };
+    answer.insert("RequestId".to_owned(), record.request_id.clone().into());
+    // No charset: with one, the vendor's Python SDK does not notice errors.
+    response("application/json", json!({"Response": answer}).to_string(), date)
 }
 
-fn respond(status: u16, content_type: &str, body: Bytes, server_now: Timestamp) -> Response {
-    let date = server_now.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
-    Response {
-        status,
-        headers: vec![("Date".to_owned(), date), ("Content-Type".to_owned(), content_type.to_owned())],
-        body,
-    }
+fn response(content_type: &str, body: impl Into<Bytes>, date: Timestamp) -> Response {
+    let date = date.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
+    let headers = [("Content-Type", content_type), ("Date", &date)]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .to_vec();
+    Response { status: 200, headers, body: body.into() }
 }

@@ -1,80 +1,147 @@
-//! Verifies TC3-HMAC-SHA256 signatures, independently of any client.
+//! TC3-HMAC-SHA256, the server's side: who signed this request, and did they sign these bytes?
+//!
+//! Shares no code with any client: it checks them. It takes what real clients send: header names in any case,
+//! the SignedHeaders in the order in which they come, a Host with a scheme in it.
 
-use hmac::{Hmac, KeyInit as _, Mac as _};
-use sha2::{Digest as _, Sha256};
+use hmac::{Hmac, KeyInit, Mac};
+use jiff::Timestamp;
+use sha2::{Digest, Sha256};
 
-use crate::sim::Request;
+use crate::error::ApiError;
+use crate::request::Request;
+use crate::world::Credential;
 
-/// The parts of an Authorization header.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Authorization<'a> {
-    pub(crate) id: &'a str,
+/// How far a signature's time may be from the server's, in seconds.
+const TOLERANCE_SECONDS: u64 = 300;
+
+/// Finds the credential that `request` is signed with. Checks, in this order: the shape of Authorization, the
+/// SecretId, the token, the age, the signature.
+pub(crate) fn verify<'a>(
+    request: &Request,
+    service: &str,
+    credentials: &'a [Credential],
+    now: Timestamp,
+) -> Result<&'a Credential, ApiError> {
+    let claim = Claim::read(request, service)?;
+    let credential = credentials
+        .iter()
+        .find(|credential| credential.secret_id == claim.secret_id)
+        .ok_or_else(|| failure("SecretIdNotFound", "The SecretId is not found."))?;
+    if request.header("X-TC-Token") != credential.token.as_deref() {
+        return Err(failure("TokenFailure", "The token is not valid."));
+    }
+    if now.as_second().abs_diff(claim.timestamp.as_second()) > TOLERANCE_SECONDS {
+        return Err(failure(
+            "SignatureExpire",
+            "The time of the signature differs from the server's by more than five minutes.",
+        ));
+    }
+    if claim.signature != claim.sign(request, &credential.secret_key) {
+        return Err(failure(
+            "SignatureFailure",
+            "The provided credentials could not be validated. Please check your signature is correct.",
+        ));
+    }
+    Ok(credential)
+}
+
+fn failure(kind: &str, message: &str) -> ApiError {
+    ApiError::new(&format!("AuthFailure.{kind}"), message)
+}
+
+/// What the Authorization header says.
+struct Claim<'a> {
+    secret_id: &'a str,
+    /// `2019-02-25/cvm/tc3_request`.
+    scope: String,
     date: &'a str,
     service: &'a str,
-    signed: Vec<&'a str>,
+    signed_headers: &'a str,
     signature: &'a str,
+    timestamp: Timestamp,
 }
 
-/// Takes an Authorization header apart; none where it has another shape.
-pub(crate) fn authorization(header: &str) -> Option<Authorization<'_>> {
-    let rest = header.strip_prefix("TC3-HMAC-SHA256")?.trim_start();
-    let mut parts = rest.split(',').map(str::trim);
-    let credential = parts.next()?.strip_prefix("Credential=")?;
-    let signed = parts.next()?.strip_prefix("SignedHeaders=")?;
-    let signature = parts.next()?.strip_prefix("Signature=")?;
-    let mut scope = credential.split('/');
-    let (id, date, service) = (scope.next()?, scope.next()?, scope.next()?);
-    let good = scope.next() == Some("tc3_request") && scope.next().is_none() && parts.next().is_none();
-    let hex = signature.len() == 64 && signature.bytes().all(|byte| byte.is_ascii_hexdigit());
-    (good && hex && !id.is_empty()).then(|| Authorization {
-        id,
-        date,
-        service,
-        signed: signed.split(';').collect(),
-        signature,
-    })
+impl<'a> Claim<'a> {
+    fn read(request: &'a Request, service: &str) -> Result<Self, ApiError> {
+        let invalid = |what: &str| failure("InvalidAuthorization", what);
+        let authorization =
+            request.header("Authorization").ok_or_else(|| invalid("There is no Authorization header."))?;
+        let timestamp = request.header("X-TC-Timestamp").and_then(|seconds| seconds.parse().ok());
+        let timestamp = timestamp
+            .and_then(|seconds| Timestamp::from_second(seconds).ok())
+            .ok_or_else(|| invalid("X-TC-Timestamp is not a number of seconds."))?;
+        let claim = Self::parse(authorization, timestamp)
+            .ok_or_else(|| invalid("The Authorization header is not of the form of TC3-HMAC-SHA256."))?;
+        if claim.date != timestamp.strftime("%Y-%m-%d").to_string() {
+            return Err(invalid("The date of the credential scope is not that of X-TC-Timestamp."));
+        }
+        if claim.service != service {
+            return Err(invalid("The credential scope is for another service."));
+        }
+        let mut signed = claim.signed_headers.split(';');
+        if !["content-type", "host"].iter().all(|name| signed.clone().any(|header| header == *name)) {
+            return Err(invalid("The signed headers lack content-type or host."));
+        }
+        if !signed.all(|name| request.header(name).is_some()) {
+            return Err(invalid("A signed header is not there."));
+        }
+        Ok(claim)
+    }
+
+    fn parse(authorization: &'a str, timestamp: Timestamp) -> Option<Self> {
+        let mut fields = authorization.strip_prefix("TC3-HMAC-SHA256 ")?.split(',').map(str::trim);
+        let mut field = |name| fields.next()?.strip_prefix(name)?.strip_prefix('=');
+        let (credential, signed_headers, signature) =
+            (field("Credential")?, field("SignedHeaders")?, field("Signature")?);
+        let (secret_id, scope) = credential.split_once('/')?;
+        let mut parts = scope.split('/');
+        let (date, service, "tc3_request", None) =
+            (parts.next()?, parts.next()?, parts.next()?, parts.next())
+        else {
+            return None;
+        };
+        let scope = scope.to_owned();
+        Some(Self { secret_id, scope, date, service, signed_headers, signature, timestamp })
+    }
+
+    /// The signature that this request should bear.
+    fn sign(&self, request: &Request, secret_key: &str) -> String {
+        let to_sign = format!(
+            "TC3-HMAC-SHA256\n{}\n{}\n{}",
+            self.timestamp.as_second(),
+            self.scope,
+            sha256(canonical(request, self.signed_headers).as_bytes())
+        );
+        let key = hmac(format!("TC3{secret_key}").as_bytes(), self.date);
+        let key = hmac(&hmac(&key, self.service), "tc3_request");
+        hex::encode(hmac(&key, &to_sign))
+    }
 }
 
-/// Whether the signature is the one that `key` makes for this request at `timestamp` (unix seconds).
-pub(crate) fn is_signed_by(
-    request: &Request,
-    authorization: &Authorization<'_>,
-    key: &str,
-    timestamp: i64,
-) -> bool {
-    let Ok(time) = jiff::Timestamp::from_second(timestamp) else { return false };
-    if time.strftime("%Y-%m-%d").to_string() != authorization.date {
-        return false;
-    }
-    let mut canonical = format!("{}\n{}\n\n", request.method, request.path);
-    for name in &authorization.signed {
-        let Some(value) = request.header(name) else { return false };
-        canonical.push_str(&format!("{name}:{}\n", value.trim().to_lowercase()));
-    }
-    let body: &[u8] = match request.header("x-tc-content-sha256") {
-        Some("UNSIGNED-PAYLOAD") => b"UNSIGNED-PAYLOAD",
+fn canonical(request: &Request, signed_headers: &str) -> String {
+    const UNSIGNED: &str = "UNSIGNED-PAYLOAD";
+    let headers: String = signed_headers
+        .split(';')
+        .map(|name| {
+            let value = request.header(name).unwrap_or_default().trim().to_lowercase();
+            format!("{name}:{value}\n")
+        })
+        .collect();
+    let payload = match request.header("X-TC-Content-SHA256") {
+        Some(UNSIGNED) => UNSIGNED.as_bytes(),
         _ => &request.body,
     };
-    canonical.push_str(&format!(
-        "\n{}\n{}",
-        authorization.signed.join(";"),
-        hex::encode(Sha256::digest(body))
-    ));
-    let scope = format!("{}/{}/tc3_request", authorization.date, authorization.service);
-    let to_sign = format!(
-        "TC3-HMAC-SHA256\n{timestamp}\n{scope}\n{}",
-        hex::encode(Sha256::digest(canonical.as_bytes()))
-    );
-    let mut signing = mac(format!("TC3{key}").as_bytes(), authorization.date);
-    signing = mac(&signing, authorization.service);
-    signing = mac(&signing, "tc3_request");
-    hex::encode(mac(&signing, &to_sign)) == authorization.signature.to_lowercase()
+    format!("{}\n{}\n\n{headers}\n{signed_headers}\n{}", request.method, request.path, sha256(payload))
 }
 
-fn mac(key: &[u8], text: &str) -> Vec<u8> {
-    // HMAC takes keys of any length.
-    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else { return Vec::new() };
-    mac.update(text.as_bytes());
+fn sha256(bytes: &[u8]) -> String {
+    hex::encode(Sha256::digest(bytes))
+}
+
+fn hmac(key: &[u8], message: &str) -> Vec<u8> {
+    #[expect(clippy::expect_used, reason = "HMAC takes keys of any length")]
+    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("a key of any length");
+    mac.update(message.as_bytes());
     mac.finalize().into_bytes().to_vec()
 }
 
@@ -82,56 +149,140 @@ fn mac(key: &[u8], text: &str) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    /// The vendor's two published vectors.
+    const BODY: &str =
+        r#"{"Limit": 1, "Filters": [{"Values": ["\u672a\u547d\u540d"], "Name": "instance-name"}]}"#;
+
+    fn vector(id: &str, signed_headers: &str, signature: &str) -> Request {
+        Request::post(
+            &[
+                ("content-type", "application/json; charset=utf-8"),
+                ("HOST", "cvm.tencentcloudapi.com"),
+                ("x-tc-action", "DescribeInstances"),
+                ("X-TC-Timestamp", "1551113065"),
+                (
+                    "authorization",
+                    &format!(
+                        "TC3-HMAC-SHA256 Credential={id}/2019-02-25/cvm/tc3_request, \
+                         SignedHeaders={signed_headers}, Signature={signature}"
+                    ),
+                ),
+            ],
+            BODY,
+        )
+    }
+
+    fn credential(id: &str, key: &str) -> Credential {
+        Credential { secret_id: id.to_owned(), secret_key: key.to_owned(), token: None, identity: None }
+    }
+
+    fn first() -> (Request, Credential) {
+        let id = "AKIDz8krbsJ5yKBZQpn74WFkmLPx3*******";
+        let signature = "be4f67d323c78ab9acb7395e43c0dbcf822a9cfac32fea2449a7bc7726b770a3";
+        let request = vector(id, "content-type;host;x-tc-action", signature);
+        (request, credential(id, "Gu5t9xGARNpq86cd98joQYCN3*******"))
+    }
+
+    /// The error's code, empty for none, `ahead` seconds after the vectors were signed.
+    fn code(request: &Request, credential: &Credential, ahead: i64) -> String {
+        let now = Timestamp::from_second(1_551_113_065 + ahead).unwrap();
+        let accepted = std::slice::from_ref(credential);
+        verify(request, "cvm", accepted, now).map_or_else(|error| error.code, |_| String::new())
+    }
+
     #[test]
-    fn the_vendors_vectors_verify_and_nothing_else_does() {
-        let body =
-            r#"{"Limit": 1, "Filters": [{"Values": ["\u672a\u547d\u540d"], "Name": "instance-name"}]}"#;
-        let cases = [
-            (
-                "AKIDz8krbsJ5yKBZQpn74WFkmLPx3*******",
-                "Gu5t9xGARNpq86cd98joQYCN3*******",
-                "content-type;host;x-tc-action",
-                "be4f67d323c78ab9acb7395e43c0dbcf822a9cfac32fea2449a7bc7726b770a3",
-            ),
-            (
-                "AKIDz8krbsJ5yKBZQpn74WFkmLPx3EXAMPLE",
-                "Gu5t9xGARNpq86cd98joQYCN3EXAMPLE",
-                "content-type;host",
-                "72e494ea809ad7a8c8f7a4507b9bddcbaa8e581f516e8da2f66e2c5a96525168",
-            ),
-        ];
-        for (id, key, signed, signature) in cases {
-            let header = format!(
-                "TC3-HMAC-SHA256 Credential={id}/2019-02-25/cvm/tc3_request, SignedHeaders={signed}, Signature={signature}"
-            );
-            let request = |body: &str| Request {
-                method: "POST".to_owned(),
-                path: "/".to_owned(),
-                headers: vec![
-                    ("Content-Type".to_owned(), "application/json; charset=utf-8".to_owned()),
-                    ("HOST".to_owned(), "cvm.tencentcloudapi.com".to_owned()),
-                    ("X-TC-Action".to_owned(), "DescribeInstances".to_owned()),
-                ],
-                body: body.to_owned().into(),
-            };
-            let parsed = authorization(&header).unwrap();
-            assert!(is_signed_by(&request(body), &parsed, key, 1_551_113_065));
-            assert!(!is_signed_by(&request("{}"), &parsed, key, 1_551_113_065));
-            assert!(!is_signed_by(&request(body), &parsed, "another", 1_551_113_065));
-            assert!(!is_signed_by(&request(body), &parsed, key, 1_551_113_066));
+    fn the_vendors_first_vector_is_accepted() {
+        let (request, credential) = first();
+        assert_eq!(
+            sha256(canonical(&request, "content-type;host;x-tc-action").as_bytes()),
+            "7019a55be8395899b900fb5564e4200d984910f34794a27cb3fb7d10ff6a1e84"
+        );
+        assert_eq!(code(&request, &credential, 0), "");
+    }
+
+    #[test]
+    fn the_vendors_second_vector_is_accepted() {
+        let id = "AKIDz8krbsJ5yKBZQpn74WFkmLPx3EXAMPLE";
+        let signature = "72e494ea809ad7a8c8f7a4507b9bddcbaa8e581f516e8da2f66e2c5a96525168";
+        let request = vector(id, "content-type;host", signature);
+        assert_eq!(
+            sha256(canonical(&request, "content-type;host").as_bytes()),
+            "5ffe6a04c0664d6b969fab9a13bdab201d63ee709638e2749d62a09ca18d7031"
+        );
+        assert_eq!(code(&request, &credential(id, "Gu5t9xGARNpq86cd98joQYCN3EXAMPLE"), 0), "");
+    }
+
+    #[test]
+    fn a_changed_byte_a_wrong_key_and_an_unknown_id_are_refused() {
+        let (request, good) = first();
+        let changed = Request { body: BODY.replace('1', "2").into(), ..request.clone() };
+        assert_eq!(code(&changed, &good, 0), "AuthFailure.SignatureFailure");
+        let other_key = Credential { secret_key: "another".to_owned(), ..good.clone() };
+        assert_eq!(code(&request, &other_key, 0), "AuthFailure.SignatureFailure");
+        let other_id = Credential { secret_id: "another".to_owned(), ..good };
+        assert_eq!(code(&request, &other_id, 0), "AuthFailure.SecretIdNotFound");
+    }
+
+    #[test]
+    fn a_signature_lives_five_minutes_either_way() {
+        let (request, credential) = first();
+        for (ahead, expected) in [(300, ""), (-300, ""), (301, "SignatureExpire"), (-301, "SignatureExpire")]
+        {
+            assert_eq!(code(&request, &credential, ahead).trim_start_matches("AuthFailure."), expected);
         }
     }
 
     #[test]
-    fn other_shapes_are_refused() {
-        for header in [
-            "",
-            "Basic abc",
-            "TC3-HMAC-SHA256 Credential=a/b/c/tc3_request",
-            "TC3-HMAC-SHA256 Credential=a/2019-02-25/cvm/other, SignedHeaders=host, Signature=00",
+    fn a_token_must_come_with_its_credential_and_with_no_other() {
+        let (request, bare) = first();
+        let temporary = Credential { token: Some("T".to_owned()), ..bare.clone() };
+        assert_eq!(code(&request, &temporary, 0), "AuthFailure.TokenFailure");
+        let with = |token: &str| {
+            let mut request = request.clone();
+            request.headers.push(("x-tc-token".to_owned(), token.to_owned()));
+            request
+        };
+        assert_eq!(code(&with("T"), &temporary, 0), "");
+        assert_eq!(code(&with("U"), &temporary, 0), "AuthFailure.TokenFailure");
+        assert_eq!(code(&with("T"), &bare, 0), "AuthFailure.TokenFailure");
+    }
+
+    #[test]
+    fn an_authorization_of_another_shape_is_refused() {
+        let (request, credential) = first();
+        let authorization = request.header("Authorization").unwrap().to_owned();
+        for wrong in [
+            String::new(),
+            "SKIP".to_owned(),
+            authorization.replace("TC3-", "TC2-"),
+            authorization.replace("2019-02-25", "2019-02-26"),
+            authorization.replace("/cvm/", "/cbs/"),
+            authorization.replace("tc3_request", "tc2_request"),
+            authorization.replace("content-type;", ""),
+            authorization.replace("x-tc-action", "x-tc-absent"),
+            authorization.replace(", Signature=", ", Sig="),
         ] {
-            assert_eq!(authorization(header), None, "{header}");
+            let mut request = request.clone();
+            request.headers.retain(|(name, _)| name != "authorization");
+            request.headers.push(("Authorization".to_owned(), wrong.clone()));
+            assert_eq!(code(&request, &credential, 0), "AuthFailure.InvalidAuthorization", "{wrong}");
         }
+    }
+
+    #[test]
+    fn an_unsigned_payload_may_be_anything() {
+        let (mut request, credential) = first();
+        request.headers.push(("X-TC-Content-SHA256".to_owned(), "UNSIGNED-PAYLOAD".to_owned()));
+        let verdict = |body: &'static str, request: &Request| {
+            let mut request = Request { body: body.into(), ..request.clone() };
+            let claim = Claim::read(&request, "cvm").unwrap();
+            let signature = claim.sign(&request, &credential.secret_key);
+            let old = claim.signature.to_owned();
+            request.headers[4].1 = request.headers[4].1.replace(&old, &signature);
+            request.body = "something else".into();
+            code(&request, &credential, 0)
+        };
+        assert_eq!(verdict("one", &request), "");
+        request.headers.pop();
+        assert_eq!(verdict("one", &request), "AuthFailure.SignatureFailure");
     }
 }

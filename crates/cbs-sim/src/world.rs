@@ -1,152 +1,260 @@
-//! What a simulated cloud is made of: the file that `--state` names.
+//! What a simulated cloud starts from: credentials, disks, limits, timings, faults. The program's state file.
+//!
+//! Responsible for the shape of the file (`example-state.json` shows all of it). Unknown keys are refused.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::faults::Rule;
+use crate::rfc3339;
 
-/// A simulated cloud before anything happened.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// The beginning of a simulated cloud. What is left out of its JSON takes the default.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct World {
-    /// Everything that varies is drawn from this.
+    /// Of every id, duration and probability: the same seed and the same requests give the same cloud.
     pub seed: u64,
-    /// The credentials that are accepted.
-    pub credentials: Vec<Account>,
-    /// Calls that each identity may make in any one second, by action.
-    pub limits: BTreeMap<String, u32>,
-    /// The same for actions that are not named.
-    pub limit: u32,
-    /// How long a backup is CREATING, in milliseconds.
-    pub create_ms: Between,
-    /// How long an accepted backup stays invisible to listings, in milliseconds.
-    pub visible_after_ms: Between,
-    /// How long a reply takes, in milliseconds.
-    pub latency_ms: Between,
-    /// Whether a disk refuses a backup while another is CREATING (`ResourceUnavailable.SnapshotCreating`).
-    pub one_at_a_time: bool,
-    /// What asking for a backup that does not exist gives; undocumented.
-    pub missing_ids: MissingIds,
-    /// The shape of `CreateTime`; the cloud knows two.
-    pub create_time: CreateTimeShape,
-    /// The disks.
-    pub disks: Vec<DiskSpec>,
+    /// Whose requests are accepted.
+    pub credentials: Vec<Credential>,
+    /// Requests a second, by action, in place of the vendor's.
+    pub rate_limits: BTreeMap<String, u32>,
+    /// How long things take.
+    pub timings: Timings,
+    /// Where the vendor's behaviour is undocumented or has two forms.
+    pub choices: Choices,
+    /// The disks; where an id is repeated, the last.
+    pub disks: Vec<Disk>,
     /// What goes wrong.
     pub faults: Vec<Rule>,
 }
 
-impl Default for World {
+impl FromStr for World {
+    type Err = serde_json::Error;
+
+    fn from_str(json: &str) -> Result<Self, Self::Err> {
+        serde_json::from_str(json)
+    }
+}
+
+/// A key pair that the cloud accepts, and who it speaks for.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Credential {
+    /// The SecretId.
+    pub secret_id: String,
+    /// The SecretKey.
+    pub secret_key: String,
+    /// The session token that must come with it; none may come, where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+    /// The caller whose rate limits it draws on; the SecretId, where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<String>,
+}
+
+impl Credential {
+    pub(crate) fn identity(&self) -> &str {
+        self.identity.as_deref().unwrap_or(&self.secret_id)
+    }
+}
+
+impl fmt::Debug for Credential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credential").field("secret_id", &self.secret_id).finish_non_exhaustive()
+    }
+}
+
+/// Durations in milliseconds, each drawn evenly from `[shortest, longest]`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Timings {
+    /// From an accepted create to NORMAL.
+    pub create_ms: (u64, u64),
+    /// From an accepted create to the first listing that shows it.
+    pub visible_ms: (u64, u64),
+    /// From the arrival of a request to its reply.
+    pub reply_ms: (u64, u64),
+}
+
+impl Default for Timings {
     fn default() -> Self {
-        let account = Account { id: "AKIDsim".to_owned(), key: "simulated".to_owned(), token: None };
+        Self { create_ms: (60_000, 60_000), visible_ms: (0, 0), reply_ms: (0, 0) }
+    }
+}
+
+/// Where a client must be right under either.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Choices {
+    /// A second create on a disk that has one under way is `ResourceUnavailable.SnapshotCreating`.
+    pub one_creation_at_a_time: bool,
+    /// What a listing by ids makes of ids that do not exist.
+    pub missing_ids: MissingIds,
+    /// How backups show their CreateTime.
+    pub create_time: CreateTime,
+}
+
+impl Default for Choices {
+    fn default() -> Self {
         Self {
-            seed: 1,
-            credentials: vec![account],
-            limits: BTreeMap::from([("DescribeDisks".to_owned(), 100)]),
-            limit: 20,
-            create_ms: Between { from: 3000, to: 6000 },
-            visible_after_ms: Between::default(),
-            latency_ms: Between { from: 10, to: 40 },
-            one_at_a_time: true,
-            missing_ids: MissingIds::Omit,
-            create_time: CreateTimeShape::Local,
-            disks: Vec::new(),
-            faults: Vec::new(),
+            one_creation_at_a_time: true,
+            missing_ids: MissingIds::default(),
+            create_time: CreateTime::default(),
         }
     }
 }
 
-/// A credential that is accepted.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Account {
-    /// SecretId.
-    pub id: String,
-    /// SecretKey. The simulator's own: no secret.
-    pub key: String,
-    /// The token that must come with it.
-    #[serde(default)]
-    pub token: Option<String>,
-}
-
-/// A range that values are drawn from, both ends included.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Between {
-    /// The least.
-    pub from: u64,
-    /// The greatest.
-    pub to: u64,
-}
-
-/// What asking for a backup that does not exist gives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What a listing by ids makes of ids that do not exist.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MissingIds {
-    /// The others.
+    /// Leaves them out.
+    #[default]
     Omit,
-    /// `ResourceNotFound.NotFound`.
+    /// Fails with `ResourceNotFound.NotFound`, or `InvalidDiskId.NotFound` for disks.
     Error,
 }
 
-/// The shape of `CreateTime`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// The two shapes of CreateTime that real replies have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum CreateTimeShape {
-    /// `2025-03-27 14:00:13`, Beijing time.
-    Local,
+pub enum CreateTime {
+    /// `2025-03-27 14:00:13`, eight hours ahead of UTC.
+    #[default]
+    Beijing,
     /// `2022-04-02T17:44:55+00:00`.
-    Offset,
+    Rfc3339,
 }
 
-/// A disk.
+/// A disk, with the backups that it already has.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct DiskSpec {
+#[serde(deny_unknown_fields)]
+pub struct Disk {
     /// `disk-…`.
     pub id: String,
-    /// Its name.
+    /// Shown as DiskName.
+    #[serde(default)]
     pub name: String,
-    /// How many backups it may hold.
-    pub quota: u32,
-    /// ATTACHED, UNATTACHED, or a state in which no backup can be made.
-    pub state: String,
-    /// SYSTEM_DISK or DATA_DISK.
-    pub usage: String,
-    /// In GiB.
-    pub size: u64,
-    /// The instance that it is attached to.
-    pub instance: Option<String>,
-    /// The availability zone.
+    /// Where it is: requests for other regions do not see it.
+    #[serde(default = "default_region")]
+    pub region: String,
+    /// Inside the region.
+    #[serde(default = "default_zone")]
     pub zone: String,
-    /// The project.
+    /// The project's number.
+    #[serde(default)]
     pub project: u64,
-    /// Tags.
+    /// How many backups it may hold.
+    #[serde(default = "default_quota")]
+    pub quota: u32,
+    /// Shown as DiskState; backups are taken of ATTACHED and UNATTACHED disks only.
+    #[serde(default)]
+    pub state: DiskState,
+    /// SYSTEM_DISK or DATA_DISK.
+    #[serde(default = "default_usage")]
+    pub usage: String,
+    /// Shown as DiskType.
+    #[serde(default = "default_type")]
+    pub r#type: String,
+    /// GiB.
+    #[serde(default = "default_size")]
+    pub size: u32,
+    /// What it is attached to; more than one makes it shareable.
+    #[serde(default)]
+    pub instances: Vec<String>,
+    /// Keys and values.
+    #[serde(default)]
     pub tags: BTreeMap<String, String>,
+    /// Backups made by others, oldest first.
+    #[serde(default)]
+    pub backups: Vec<ExistingBackup>,
 }
 
-impl Default for DiskSpec {
-    fn default() -> Self {
+impl Disk {
+    /// An attached data disk in ap-guangzhou with a quota of 3.
+    #[must_use]
+    pub fn new(id: &str) -> Self {
         Self {
-            id: String::new(),
+            id: id.to_owned(),
             name: String::new(),
-            quota: 7,
-            state: "ATTACHED".to_owned(),
-            usage: "DATA_DISK".to_owned(),
-            size: 100,
-            instance: None,
-            zone: "ap-guangzhou-6".to_owned(),
+            region: default_region(),
+            zone: default_zone(),
             project: 0,
+            quota: default_quota(),
+            state: DiskState::default(),
+            usage: default_usage(),
+            r#type: default_type(),
+            size: default_size(),
+            instances: Vec::new(),
             tags: BTreeMap::new(),
+            backups: Vec::new(),
         }
     }
 }
 
-impl DiskSpec {
-    /// A disk with nothing special about it.
-    #[must_use]
-    pub fn plain(id: impl Into<String>) -> Self {
-        let id = id.into();
-        Self { name: id.clone(), id, ..Self::default() }
+fn default_region() -> String {
+    "ap-guangzhou".to_owned()
+}
+fn default_zone() -> String {
+    "ap-guangzhou-3".to_owned()
+}
+fn default_quota() -> u32 {
+    3
+}
+fn default_usage() -> String {
+    "DATA_DISK".to_owned()
+}
+fn default_type() -> String {
+    "CLOUD_PREMIUM".to_owned()
+}
+fn default_size() -> u32 {
+    50
+}
+
+/// The states of a disk, as the vendor names them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+#[expect(missing_docs, reason = "the vendor's words")]
+pub enum DiskState {
+    #[default]
+    Attached,
+    Unattached,
+    Attaching,
+    Detaching,
+    Expanding,
+    Rollbacking,
+    Torecycle,
+    Dumping,
+}
+
+impl DiskState {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Attached => "ATTACHED",
+            Self::Unattached => "UNATTACHED",
+            Self::Attaching => "ATTACHING",
+            Self::Detaching => "DETACHING",
+            Self::Expanding => "EXPANDING",
+            Self::Rollbacking => "ROLLBACKING",
+            Self::Torecycle => "TORECYCLE",
+            Self::Dumping => "DUMPING",
+        }
     }
+}
+
+/// A NORMAL backup that is there from the start.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExistingBackup {
+    /// `dbp-…`.
+    pub id: String,
+    /// Shown as DiskBackupName.
+    pub name: String,
+    /// When it was made.
+    #[serde(with = "rfc3339")]
+    pub created: Timestamp,
 }
