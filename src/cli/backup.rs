@@ -93,7 +93,8 @@ fn ask(global: &Global, request: Request, common: &Common) -> Outcome {
 
 /// Without a daemon: take the request up, and drive its runs until they have ended.
 async fn by_ourselves(config: &Arc<Config>, request: Request, common: &Common) -> Result<Vec<Row>, Failure> {
-    let Opened { app, .. } = open::app(Arc::clone(config), open::clock(), Arc::new(Log)).await?;
+    let Opened { app, .. } =
+        open::app(Arc::clone(config), open::clock(), Arc::new(Log), open::environment()).await?;
     let journal = app.parts.journal.clone();
     let number = submit(&journal, request, common).await?;
     requests::take_up_all(&app).await.map_err(|error| Failure::io("take the request up", &*error))?;

@@ -91,13 +91,14 @@ pub(super) async fn app(
     config: Arc<Config>,
     clock: Arc<dyn Clock>,
     report: Arc<dyn Report>,
+    environment: BTreeMap<String, String>,
 ) -> Result<Opened, Failure> {
     let journal =
         Journal::open(&config.state_dir).map_err(|error| Failure::io("open the journal", &error))?;
     let epoch = journal.read(|store| store.begin_epoch()).await;
     let epoch = epoch.map_err(|error| Failure::io("open the journal", &*error))?;
     let random = Random::from_system();
-    let clouds = Clouds::new(Arc::clone(&clock), environment(), config.guard, random.draw());
+    let clouds = Clouds::new(Arc::clone(&clock), environment, config.guard, random.draw());
     let settings = settings(&config, &clouds)?;
     let retry = config.retry.clone();
     let parts = Parts { time: Time::new(clock, epoch), random, journal, report, retry };

@@ -38,7 +38,8 @@ pub(super) fn run(global: &Global) -> Outcome {
 
 async fn serve(global: &Global, config: Arc<Config>) -> Outcome {
     say_first(&config, global);
-    let Opened { app, clouds } = open::app(Arc::clone(&config), open::clock(), Arc::new(Log)).await?;
+    let Opened { app, clouds } =
+        open::app(Arc::clone(&config), open::clock(), Arc::new(Log), open::environment()).await?;
     let signals =
         (signal(SignalKind::terminate()), signal(SignalKind::interrupt()), signal(SignalKind::hangup()));
     let (Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup)) = signals else {

@@ -77,6 +77,9 @@ impl Report for Log {
     }
 }
 
+/// What the heartbeat's library says of itself is nothing that an operator could use.
+const QUIET: &str = "tokio_cron_scheduler=warn";
+
 /// Sets up the process's log, on standard error. `filter` is `tracing`'s: a level such as `info`.
 ///
 /// # Errors
@@ -84,7 +87,7 @@ impl Report for Log {
 pub fn start(format: Format, filter: &str) -> Result<(), tracing_subscriber::filter::ParseError> {
     let terminal = std::io::stderr().is_terminal();
     let builder = tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::try_new(filter)?)
+        .with_env_filter(EnvFilter::try_new(format!("{QUIET},{filter}"))?)
         .with_writer(std::io::stderr)
         .with_target(false)
         .with_timer(Rfc3339);
