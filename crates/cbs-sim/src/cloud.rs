@@ -4,7 +4,6 @@
 //! in it runs: what a backup is follows from `now`.
 
 use std::collections::{BTreeMap, HashMap};
-use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -255,10 +254,6 @@ impl Cloud {
         let exist = all().filter(|backup| backup.exists(now)).map(|b| b.record(b.state(now))).collect();
         let vanished = all().filter(|backup| !backup.exists(now)).map(|b| b.record("VANISHED"));
         (exist, self.gone.iter().cloned().chain(vanished).collect())
-    }
-
-    pub(crate) fn reply_delay(&mut self) -> Duration {
-        Duration::from_millis(self.random.between(self.timings.reply_ms))
     }
 }
 

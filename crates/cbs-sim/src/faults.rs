@@ -3,23 +3,12 @@
 //! Responsible for saying which effects a request meets. It refuses to carry them out: `sim` does. A script is
 //! deterministic: the same requests at the same instants under the same seed meet the same effects.
 //!
-//! In JSON a script is a list of rules; unknown keys are refused:
-//!
-//! ```json
-//! [
-//!   {"action": "CreateDiskBackup", "which": {"nth": 2}, "effect": {"drop": {"executed": true}}},
-//!   {"action": "CreateDiskBackup", "from_ms": 5000, "until_ms": 25000, "effect": {"limit": {"per_second": 10}}},
-//!   {"disks": ["disk-1a2b3c4d"], "which": {"probability": 0.1}, "effect": {"slow": {"ms": 800}}}
-//! ]
-//! ```
-//!
-//! Each rule counts the requests that it matches by itself. `limit` and `clock_skew` are looked at when a
-//! request arrives; all others only once a request has passed every check and would reach the back end, so
-//! that `executed` means what it says. Where several rules would replace the reply, the first of the script does.
+//! `limit` and `clock_skew` are looked at when a request arrives; all others only once it has passed every check
+//! and would reach the back end, so that `executed` means what it says.
 
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::random::Random;
@@ -210,6 +199,13 @@ pub(crate) struct Conditions {
     pub(crate) limit: Option<u32>,
 }
 
+impl Conditions {
+    /// What the server takes `now` for.
+    pub(crate) fn skewed(self, now: Timestamp) -> Timestamp {
+        now.checked_add(SignedDuration::from_secs(self.skew_seconds.into())).unwrap_or(now)
+    }
+}
+
 /// What befalls a request that has passed the checks.
 #[derive(Debug, Default)]
 pub(crate) struct Accidents {
@@ -360,6 +356,22 @@ mod tests {
         assert_eq!(accidents.reply, Some(Effect::NoResult));
         assert_eq!(accidents.slower, Duration::from_millis(11));
         assert_eq!(faults.conditions(START, "A", &[]), Conditions { skew_seconds: 0, limit: Some(3) });
+    }
+
+    #[test]
+    fn the_readme_shows_a_rule_for_each_effect() {
+        let readme = include_str!("../README.md");
+        let script = readme.split("```json").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+        let rules: Vec<Rule> = serde_json::from_str(script).unwrap();
+        let shown: Vec<_> = rules.iter().map(|rule| rule.effect.name()).collect();
+        let all = "error error_after http truncated_json short_body drop reset timeout no_result slow vanish stuck \
+                   clock_skew limit";
+        assert_eq!(shown.join(" "), all);
+        for rule in &rules {
+            let written = serde_json::to_value(&rule.effect).unwrap();
+            let word = written.as_str().or_else(|| Some(written.as_object()?.keys().next()?)).unwrap();
+            assert_eq!(word, rule.effect.name());
+        }
     }
 
     #[test]

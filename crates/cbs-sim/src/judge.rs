@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::actions::{self, Action};
@@ -105,9 +105,8 @@ impl Judge {
         if request.method != "POST" || request.path != "/" {
             return Err(ApiError::new("UnsupportedProtocol", "Only POST requests to `/` are supported."));
         }
-        let skew = SignedDuration::from_secs(conditions.skew_seconds.into());
-        let skewed = now.checked_add(skew).unwrap_or(now);
-        verify(request, SERVICE, &self.credentials, skewed).map(|credential| credential.identity().to_owned())
+        verify(request, SERVICE, &self.credentials, conditions.skewed(now))
+            .map(|credential| credential.identity().to_owned())
     }
 
     /// Counts an arrival in its second; an error, if there were enough before it.

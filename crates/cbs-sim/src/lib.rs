@@ -2,7 +2,8 @@
 //!
 //! [`Sim::handle`] is the whole of it: synchronous, without a runtime, on a clock that the caller gives. A test
 //! calls it in its own process; [`server::serve`] puts it on a TCP port. Every request and every backup is in
-//! its [`Ledger`]. It shares no code with the clients that it checks.
+//! its [`Ledger`]. It shares no code with the clients that it checks. `README.md` has the JSON of state files and
+//! fault scripts.
 
 #![forbid(unsafe_code)]
 // For the forty-odd keys of a disk in one `json!`.

@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame};
@@ -30,6 +31,9 @@ use tokio::task::JoinSet;
 
 use crate::judge::LARGEST_BODY;
 use crate::{Outcome, Request, Response, Sim};
+
+/// After so much silence a connection is closed, as the vendor does.
+const IDLE: Duration = Duration::from_secs(60);
 
 /// Serves `sim` until `shutdown` is done; then cuts the connections that are still open.
 ///
@@ -74,7 +78,8 @@ async fn serve_connection(stream: TcpStream, sim: Sim) {
     let service = service_fn(|request| Box::pin(answer(request, &sim)));
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        // Of the simulator's clock; hyper's own is the machine's.
+        .header_read_timeout(IDLE)
+        // hyper's would be of the machine's clock.
         .auto_date_header(false)
         .serve_connection(TokioIo::new(stream), service);
     let end = std::future::poll_fn(|cx| connection.poll_without_shutdown(cx)).await;
@@ -95,7 +100,7 @@ async fn answer(request: hyper::Request<Incoming>, sim: &Sim) -> Result<hyper::R
     let headers = head.headers.iter();
     let reply = sim.handle(&Request {
         method: head.method.to_string(),
-        path: head.uri.to_string(),
+        path: head.uri.path_and_query().map_or("", |path| path.as_str()).to_owned(),
         headers: headers
             .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
             .collect(),

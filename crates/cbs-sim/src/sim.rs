@@ -2,9 +2,10 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::actions::{Answer, Call};
@@ -48,6 +49,8 @@ struct State {
     judge: Judge,
     faults: Faults,
     request_ids: Random,
+    network: Random,
+    reply_ms: (u64, u64),
     requests: Vec<RequestRecord>,
 }
 
@@ -56,12 +59,15 @@ impl Sim {
     #[must_use]
     pub fn new(world: World, clock: Arc<dyn Clock>) -> Self {
         let World { seed, credentials, rate_limits, timings, choices, disks, faults } = world;
+        let reply_ms = timings.reply_ms;
         let state = State {
             seed,
             cloud: Cloud::new(seed, timings, choices, disks),
             judge: Judge::new(credentials, rate_limits),
             faults: Faults::new(faults, seed, clock.now()),
             request_ids: Random::new(seed, 2),
+            network: Random::new(seed, 3),
+            reply_ms,
             requests: Vec::new(),
         };
         Self { clock, state: Arc::new(Mutex::new(state)) }
@@ -171,9 +177,8 @@ impl State {
             backup_id: subject.backup,
             request_id: self.request_ids.uuid(),
         };
-        let mut delay = self.cloud.reply_delay();
-        let skewed = SignedDuration::from_secs(conditions.skew_seconds.into());
-        let date = now.checked_add(skewed).unwrap_or(now);
+        let mut delay = Duration::from_millis(self.network.between(self.reply_ms));
+        let date = conditions.skewed(now);
         let outcome = match verdict.result {
             Err(error) => Outcome::Respond(answered(Err(error), &mut record, date)),
             Ok(admitted) => {

@@ -102,7 +102,6 @@ impl Night {
             error("ResourceUnavailable.SnapshotCreating"),
             error("ResourceInsufficient.OverQuota"),
             error("LimitExceeded"),
-            error("RequestLimitExceeded.UinLimitExceeded"),
             error("UnauthorizedOperation"),
             error("InvalidAccount.InsufficientBalance"),
             error("InternalError"),

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use cbs_sim::{Disk, Effect, Ledger, Request, Rule, Sim, Which, server};
 use jiff::Timestamp;
@@ -11,6 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use crate::support::{START, Signer, world};
 
@@ -55,6 +57,7 @@ impl Server {
             Request { method: method.to_owned(), path, ..Request::post(&[("Host", "sim")], body.to_owned()) };
         connection.send(&request).await;
         let (head, body) = connection.response().await;
+        assert!(!head.text.contains("date: "), "of which clock? {}", head.text);
         (head.status, serde_json::from_slice(&body).unwrap())
     }
 }
@@ -148,6 +151,29 @@ async fn a_short_body_ends_before_its_length() {
     let head = connection.head().await;
     let rest = connection.rest().await.unwrap();
     assert_eq!((head.status, rest.len()), (200, head.length / 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_reply_comes_when_its_time_has_come() {
+    let server = Server::new(once(Effect::Slow { ms: 60_000 })).await;
+    let mut connection = server.connect().await;
+    connection.send(&server.create()).await;
+    let mut byte = [0];
+    let early = timeout(Duration::from_millis(59_999), connection.0.peek(&mut byte)).await;
+    assert!(early.is_err(), "{early:?}");
+    assert_eq!(connection.response().await.0.status, 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_connection_is_closed_after_a_minute() {
+    let server = Server::new(vec![]).await;
+    let mut connection = server.connect().await;
+    connection.send(&server.create()).await;
+    connection.response().await;
+    let mut byte = [0];
+    let early = timeout(Duration::from_secs(59), connection.0.peek(&mut byte)).await;
+    assert!(early.is_err(), "{early:?}");
+    assert_eq!(timeout(Duration::from_secs(2), connection.rest()).await.unwrap().unwrap(), b"");
 }
 
 #[tokio::test]
