@@ -1,6 +1,8 @@
 //! The real binary, over TCP, against the simulator as a program: signals, commands beside a running daemon and
 //! without one, crashes, secrets.
 
+#![expect(clippy::unwrap_used, reason = "a test's helpers fail as its body does")]
+
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::PathBuf;
@@ -38,7 +40,8 @@ impl World {
                 "disks":[{listed}],"faults":{faults}}}"#
         );
         std::fs::write(&state, world).unwrap();
-        let mut sim = Command::new(simulator()).arg("--state").arg(&state).stdout(Stdio::piped()).spawn().unwrap();
+        let mut sim =
+            Command::new(simulator()).arg("--state").arg(&state).stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(sim.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let url = line.trim().strip_prefix("listening on ").unwrap().to_owned();
@@ -137,7 +140,11 @@ impl Daemon {
     fn until(&mut self, event: &str) -> Value {
         loop {
             let mut line = String::new();
-            assert!(self.log.read_line(&mut line).unwrap() > 0, "the log ended before {event}: {:?}", self.seen.last());
+            assert!(
+                self.log.read_line(&mut line).unwrap() > 0,
+                "the log ended before {event}: {:?}",
+                self.seen.last()
+            );
             assert!(!contains_secret(line.as_bytes()), "{line}");
             let value: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("not JSON: {line}"));
             self.seen.push(value.clone());
@@ -169,7 +176,8 @@ fn contains_secret(bytes: &[u8]) -> bool {
 fn simulator() -> PathBuf {
     let simulator = PathBuf::from(env!("CARGO_BIN_EXE_cbs-backupd")).with_file_name("cbs-sim");
     if !simulator.exists() {
-        let built = Command::new(env!("CARGO")).args(["build", "-q", "-p", "cbs-sim", "--bin", "cbs-sim"]).status();
+        let built =
+            Command::new(env!("CARGO")).args(["build", "-q", "-p", "cbs-sim", "--bin", "cbs-sim"]).status();
         assert!(built.unwrap().success());
     }
     simulator
@@ -232,13 +240,18 @@ fn commands_work_beside_a_running_daemon() {
 
 #[test]
 fn a_failed_run_can_be_tried_again() {
-    let fault = r#"[{"action":"CreateDiskBackup","which":{"nth":1},"effect":{"error":{"code":"InvalidParameter"}}}]"#;
+    let fault =
+        r#"[{"action":"CreateDiskBackup","which":{"nth":1},"effect":{"error":{"code":"InvalidParameter"}}}]"#;
     let world = World::new(1, 20, fault);
     let failed = world.run(&["backup", &disk(0), "--json"]);
     assert_eq!(failed.status.code(), Some(1));
     let runs: Value = serde_json::from_slice(&failed.stdout).unwrap();
     assert_eq!(runs[0]["state"], "failed");
-    assert_eq!(world.run(&["status"]).status.code(), Some(0), "a run of no configured schedule is nobody's lateness");
+    assert_eq!(
+        world.run(&["status"]).status.code(),
+        Some(0),
+        "a run of no configured schedule is nobody's lateness"
+    );
     let again = world.json(&["retry", runs[0]["run"].as_str().unwrap(), "--json"]);
     assert_eq!((&again[0]["state"], &again[0]["run"]), (&"completed".into(), &runs[0]["run"]));
     assert_eq!(world.copies(1), [1]);
