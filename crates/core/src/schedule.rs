@@ -16,7 +16,8 @@ use std::time::Duration;
 use croner::Cron;
 use croner::parser::{CronParser, Seconds, Year};
 use jiff::Timestamp;
-use jiff::tz::{TimeZone, TimeZoneDatabase};
+use jiff::civil::DateTime;
+use jiff::tz::{AmbiguousOffset, TimeZone, TimeZoneDatabase};
 
 pub use blackout::{Blackout, Days};
 pub use spread::offset;
@@ -35,6 +36,8 @@ pub struct Schedule(Arc<Inner>);
 struct Inner {
     text: String,
     cron: Cron,
+    /// It matches every hour: it is due at each real interval rather than at times of day.
+    is_interval: bool,
     zone: TimeZone,
     zone_name: String,
 }
@@ -100,7 +103,9 @@ impl Schedule {
             why: error.to_string(),
         })?;
         let text = format!("{normal}{SEPARATOR}{zone}");
-        let schedule = Self(Arc::new(Inner { text, cron, zone: time_zone, zone_name: zone.to_owned() }));
+        let is_interval = (0..24).all(|hour| cron.pattern.hour_match(hour).unwrap_or(false));
+        let schedule =
+            Self(Arc::new(Inner { text, cron, is_interval, zone: time_zone, zone_name: zone.to_owned() }));
         // The longest wait of an expression that comes at all is from one 29 February to the next over 2100.
         schedule.next_after(Timestamp::UNIX_EPOCH).map(|_| schedule.clone()).ok_or(ScheduleError::Never)
     }
@@ -119,9 +124,35 @@ impl Schedule {
     pub fn next_after(&self, instant: Timestamp) -> Option<Timestamp> {
         // To the second below: the library would look from the fraction on.
         let whole = Timestamp::from_second(instant.as_millisecond().div_euclid(1000)).ok()?;
-        let next =
-            self.0.cron.find_next_occurrence(&whole.to_zoned(self.0.zone.clone()), false).ok()?.timestamp();
-        (next > instant).then_some(next)
+        let local = whole.to_zoned(self.0.zone.clone());
+        if self.0.is_interval {
+            let next = self.0.cron.find_next_occurrence(&local, false).ok()?.timestamp();
+            return (next > instant).then_some(next);
+        }
+        // Times of day: the library finds them on the wall clock, and each is placed on the time line here. It
+        // would itself drop those of a gap, and repeat those of a fold, wherever an expression names several.
+        let mut wall = local.datetime();
+        loop {
+            wall = self.0.cron.find_next_occurrence(&wall, false).ok()?;
+            let next = self.place(wall)?;
+            if next > instant {
+                return Some(next);
+            }
+        }
+    }
+
+    /// The instant of a local time: the gap's end where it is skipped, the first pass where it is repeated.
+    fn place(&self, wall: DateTime) -> Option<Timestamp> {
+        let ambiguous = self.0.zone.to_ambiguous_timestamp(wall);
+        match ambiguous.offset() {
+            AmbiguousOffset::Gap { .. } => {
+                let before =
+                    ambiguous.earlier().ok()?.saturating_sub(jiff::SignedDuration::from_hours(1)).ok()?;
+                let before = before.min(ambiguous.later().ok()?);
+                self.0.zone.following(before).next().map(|change| change.timestamp())
+            }
+            AmbiguousOffset::Unambiguous { .. } | AmbiguousOffset::Fold { .. } => ambiguous.earlier().ok(),
+        }
     }
 
     /// All due instants strictly after `instant`, in order.

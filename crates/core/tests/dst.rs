@@ -100,6 +100,27 @@ fn a_gap_onto_a_time_that_is_due_anyway_is_due_once() {
     );
 }
 
+/// The cron library alone dropped the first two and doubled the last two.
+#[test]
+fn several_times_of_day_keep_the_rules_too() {
+    assert_eq!(
+        dues("0 2,14 * * *", "America/New_York", "2026-03-07T23:00:00Z", 2),
+        ["03-08 03:00-04:00", "03-08 14:00-04:00"]
+    );
+    assert_eq!(
+        dues("*/15 2 * * *", "Europe/Berlin", "2026-03-28T12:00:00Z", 2),
+        ["03-29 03:00+02:00", "03-30 02:00+02:00"]
+    );
+    assert_eq!(
+        dues("30 1,13 * * *", "America/New_York", "2026-11-01T04:00:00Z", 2),
+        ["11-01 01:30-04:00", "11-01 13:30-05:00"]
+    );
+    assert_eq!(
+        dues("*/30 1 * * *", "America/New_York", "2026-11-01T04:00:00Z", 3),
+        ["11-01 01:00-04:00", "11-01 01:30-04:00", "11-02 01:00-05:00"]
+    );
+}
+
 #[test]
 fn a_zone_without_dst_is_even() {
     assert_eq!(
