@@ -1,7 +1,7 @@
 //! How long to wait before trying again.
 //!
 //! Responsible for the delay after a reply that did not do what was asked, by its class. It refuses to decide
-//! *whether* to try again (that is [`crate::next_step`]) and to draw the random number itself.
+//! *whether* to try again (that is [`crate::next_step()`]) and to draw the random number itself.
 
 use std::time::Duration;
 

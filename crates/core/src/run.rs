@@ -1,7 +1,7 @@
 //! A run: what is known of it, and how news changes that.
 //!
 //! Responsible for the states and every legal transition between them. It refuses to say what to do next (that
-//! is [`crate::next_step`]); a transition that makes no sense is an error to be reported, never a panic.
+//! is [`crate::next_step()`]); a transition that makes no sense is an error to be reported, never a panic.
 
 use std::fmt;
 use std::time::Duration;
