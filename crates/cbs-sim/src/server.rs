@@ -39,7 +39,7 @@ const IDLE: Duration = Duration::from_secs(60);
 ///
 /// # Errors
 ///
-/// When the listener fails for a reason that lies with itself.
+/// When the listener fails while no connection is open, whose end could mend it.
 pub async fn serve(listener: TcpListener, sim: Sim, shutdown: impl Future<Output = ()>) -> io::Result<()> {
     let mut shutdown = pin!(shutdown);
     let mut connections = JoinSet::new();
@@ -53,7 +53,11 @@ pub async fn serve(listener: TcpListener, sim: Sim, shutdown: impl Future<Output
                 }
                 // The client was gone before it was let in.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-                Err(error) => return Err(error),
+                // Out of file descriptors, say: the end of a connection gives one back.
+                Err(error) => tokio::select! {
+                    () = &mut shutdown => return Ok(()),
+                    ended = connections.join_next() => if ended.is_none() { return Err(error) },
+                },
             },
         }
     }

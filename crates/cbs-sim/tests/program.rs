@@ -2,7 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 
 use cbs_sim::{Ledger, World};
@@ -61,4 +62,33 @@ fn a_wrong_state_file_is_refused_with_its_name_and_line() {
     for part in ["state.json", "unknown field `disk`", "line 2"] {
         assert!(complaint.contains(part), "{complaint}");
     }
+}
+
+#[test]
+fn it_waits_for_a_connection_to_end_when_it_may_open_no_more_files() {
+    const FILES: usize = 32;
+    let script = format!("ulimit -n {FILES}; exec \"$0\" --state \"$1\"");
+    let mut child = Command::new("sh")
+        .args(["-c", &script, env!("CARGO_BIN_EXE_cbs-sim"), EXAMPLE])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut first = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut first).unwrap();
+    let address = first.trim_end().strip_prefix("listening on http://").unwrap();
+
+    let open = || TcpStream::connect(address).unwrap();
+    let others: Vec<_> = (0..FILES).map(|_| open()).collect();
+    let mut last = open();
+    last.write_all(b"GET /_sim/ledger HTTP/1.1\r\nHost: sim\r\nConnection: close\r\n\r\n").unwrap();
+    let files = format!("/proc/{}/fd", child.id());
+    while child.try_wait().unwrap().is_none() && std::fs::read_dir(&files).unwrap().count() < FILES {
+        std::thread::yield_now();
+    }
+    drop(others);
+    let mut answer = String::new();
+    let read = last.read_to_string(&mut answer);
+    let _ = child.kill();
+    child.wait().unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{read:?}: {answer}");
 }
