@@ -90,7 +90,8 @@ impl Transport for Wire {
             {
                 return Err(TransportError::new(Failure::Connect));
             }
-            let headers: Vec<_> = request.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+            let headers: Vec<_> =
+                request.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
             let arriving = Request::post(&headers, request.body.clone());
             let reply = if self.on_its_way.is_zero() {
                 self.sim.handle(&arriving)
@@ -181,7 +182,8 @@ impl World {
     pub(crate) async fn start(&self) -> Daemon {
         let clock: Arc<dyn Clock> = self.clock.clone();
         let epoch = self.journal.read(|store| store.begin_epoch()).await.unwrap();
-        let random = Random::from_seed(self.night.seed * 1_000 + self.daemons.fetch_add(1, Ordering::Relaxed));
+        let random =
+            Random::from_seed(self.night.seed * 1_000 + self.daemons.fetch_add(1, Ordering::Relaxed));
         let environment = [("TENCENTCLOUD_SECRET_ID", ID), ("TENCENTCLOUD_SECRET_KEY", KEY)]
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .into();
