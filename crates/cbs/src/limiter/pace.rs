@@ -105,8 +105,10 @@ impl Pace {
         self.limit
     }
 
+    /// The rate at which a call would be released now: an idle lane climbs too, though its spacing is only set
+    /// anew at its next release.
     pub(super) fn rate(&self) -> f64 {
-        self.rate
+        self.climbed(now())
     }
 
     pub(super) fn throttles(&self) -> u64 {
@@ -114,17 +116,22 @@ impl Pace {
     }
 
     pub(super) fn condition(&self) -> Condition {
-        if self.rate < self.limit { Condition::Slowed { rate: self.rate } } else { Condition::Free }
+        let rate = self.rate();
+        if rate < self.limit { Condition::Slowed { rate } } else { Condition::Free }
     }
 
     fn climb(&mut self, now: Instant) {
-        if self.rate < self.limit {
-            let steps = now.duration_since(self.changed).as_secs() / STEP_EVERY.as_secs();
-            if steps > 0 {
-                let steps = f64::from(u32::try_from(steps).unwrap_or(u32::MAX));
-                self.set_rate((self.rate + steps * STEP * self.limit).min(self.limit), now);
-            }
+        let climbed = self.climbed(now);
+        if climbed > self.rate {
+            self.set_rate(climbed, now);
         }
+    }
+
+    /// The rate after the steps since it last changed.
+    fn climbed(&self, now: Instant) -> f64 {
+        let steps = now.duration_since(self.changed).as_secs() / STEP_EVERY.as_secs();
+        let steps = f64::from(u32::try_from(steps).unwrap_or(u32::MAX));
+        (self.rate + steps * STEP * self.limit).min(self.limit)
     }
 
     fn set_rate(&mut self, rate: f64, now: Instant) {
