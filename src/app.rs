@@ -19,7 +19,7 @@ use crate::cloud::Cloud;
 use crate::config::Config;
 use crate::journal::{Change, Journal, SharedError};
 use crate::random::Random;
-use crate::report::{Event, Kind, Report};
+use crate::report::{Event, Kind, Report, chain};
 
 /// What the app is built from; tests and simulations bring their own.
 pub struct Parts {
@@ -178,17 +178,4 @@ fn attend_at(run: &Run, now: &backup_core::Now) -> Timestamp {
         Step::Wait(wait) => now.wall.saturating_add(wait).unwrap_or(Timestamp::MAX),
         _ => now.wall,
     }
-}
-
-/// An error and its causes, in one line.
-#[must_use]
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

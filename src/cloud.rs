@@ -16,9 +16,9 @@ use cbs::limiter::{Lane, LaneSettings, LaneSnapshot, Lanes, Permit, Priority};
 use cbs::transport::{ReqwestTransport, Timeouts, Transport, TransportError, proxy_for};
 use cbs::{Action, BackupState, BackupsQuery, Client, DiskBackup, Ports, Settings};
 
-use crate::app::chain;
 use crate::clock::Clock;
 use crate::config::{Config, CredentialSource, Target};
+use crate::report::chain;
 
 /// Codes that say that a backup of the disk is being made.
 const BEING_MADE: [&str; 3] = [

@@ -8,6 +8,7 @@ mod jobs;
 mod layers;
 mod mistakes;
 mod read;
+mod targets;
 mod tree;
 
 use std::collections::BTreeMap;
@@ -36,11 +37,11 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// How long after an ambiguous attempt a listing may conclude that it had no effect.
     pub settle: Duration,
-    /// How long ended runs stay in the journal.
+    /// How long ended runs are to stay in the journal; nothing is removed yet.
     pub history_keep: Duration,
     /// Added to the spacing of calls, against the network's jitter. Read at start alone.
     pub guard: Duration,
-    /// How setbacks are waited out.
+    /// How setbacks are waited out. Read at start alone.
     pub retry: RetryPolicy,
     /// Accounts in regions.
     pub targets: BTreeMap<TargetName, Target>,

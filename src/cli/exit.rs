@@ -3,7 +3,7 @@
 use std::fmt;
 use std::process::ExitCode;
 
-use crate::app::chain;
+use crate::report::chain;
 
 /// How a command ends. The numbers are a contract (`docs/stability.md`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,10 +3,15 @@
 //! Responsible for the part that all sections share: missing and unknown keys, wrong kinds of value, and values
 //! that make no sense, each said with what was expected.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::mistakes::{Mistakes, Place, looks_secret};
 use super::tree::{Key, Node, Value};
+use crate::zones;
+
+/// How jobs and targets are named.
+pub(super) const NAME: &str = "a name of 1 to 32 lower-case letters, digits and hyphens";
 
 /// What a value could not be read as: said as "expected {this}".
 pub(super) type Expected = String;
@@ -179,6 +184,40 @@ pub(super) fn parse_duration(text: &str) -> Option<Duration> {
         rest = &rest[unit_end..];
     }
     (!text.is_empty()).then_some(Duration::from_millis(total))
+}
+
+/// The name of a zone that exists.
+pub(super) fn zone_name(node: &Node) -> Result<String, Expected> {
+    let expected = || "an IANA time zone, such as `Asia/Shanghai`".to_owned();
+    let name = text(node).map_err(|_| expected())?;
+    let database = &zones::in_force().database;
+    if database.get(name).is_ok() {
+        return Ok(name.to_owned());
+    }
+    let known: Vec<String> = database.available().map(|name| name.to_string()).collect();
+    let known: Vec<&str> = known.iter().map(String::as_str).collect();
+    Err(nearest(name, &known)
+        .map_or_else(expected, |near| format!("an IANA time zone (did you mean `{near}`?)")))
+}
+
+/// A path from the root.
+pub(super) fn absolute(node: &Node) -> Result<PathBuf, Expected> {
+    let path = PathBuf::from(text(node)?);
+    if path.is_absolute() { Ok(path) } else { Err("an absolute path".to_owned()) }
+}
+
+/// The value of a key, or `default` where it is not set; none where it is wrong.
+pub(super) fn or<T>(
+    fields: &mut Fields<'_>,
+    key: &'static str,
+    default: T,
+    mistakes: &mut Mistakes,
+    read: impl FnOnce(&Node) -> Result<T, Expected>,
+) -> Option<T> {
+    match fields.node(key) {
+        None => Some(default),
+        Some(node) => read(node).map_err(|expected| wrong(mistakes, key, node, &expected)).ok(),
+    }
 }
 
 #[cfg(test)]

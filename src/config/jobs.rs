@@ -9,9 +9,9 @@ use backup_core::schedule::{Blackout, Days, Schedule, ScheduleError};
 use backup_core::{DiskId, JobName, TargetName};
 use jiff::civil::{Time, Weekday};
 
-use super::fields::{Expected, Fields, add, duration, parsed, text, wrong};
+use super::fields::{Expected, Fields, NAME, add, duration, or, parsed, text, wrong, zone_name};
 use super::mistakes::{Mistakes, Place};
-use super::read::{NAME, Targets, or, zone_name};
+use super::targets::Targets;
 use super::tree::{Node, Value};
 use super::{Job, default_target};
 use crate::zones;

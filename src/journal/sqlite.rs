@@ -3,13 +3,18 @@
 //! Responsible for durable batches (WAL, `synchronous=FULL`: one fsync a batch), versioned migrations and the
 //! queries behind [`Store`]. It refuses a file that a newer program wrote.
 
+mod changes;
+mod rows;
+
 use std::path::Path;
 use std::time::Duration;
 
-use backup_core::run::{Policy, State};
-use backup_core::{Facts, Run, RunId, TargetName};
+use backup_core::{RunId, TargetName};
 use jiff::Timestamp;
-use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row as SqlRow, Transaction, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row as SqlRow, params};
+
+use changes::apply;
+use rows::{RUN, RUN_COLUMNS, from_json, from_millis, from_second, millis, parsed, read_run, read_watermark};
 
 use super::store::{
     Answer, Change, Filter, JournalError, Request, Row, Stage, Standing, Store, Subject, ToAttend, Watermark,
@@ -19,9 +24,6 @@ use super::store::{
 const MIGRATIONS: [&str; 1] = [include_str!("migrations/0001_runs.sql")];
 /// How long a call waits for another process that writes (a command beside the daemon).
 const BUSY: Duration = Duration::from_secs(10);
-
-const RUN: &str = "r.job, r.disk, r.due, r.target, r.owner, p.body AS policy, r.start_at, r.body, r.attempts, \
-                   r.setback, r.unsure, r.began_at, r.ended_at";
 
 /// A journal file, or one in memory.
 pub struct Sqlite {
@@ -92,7 +94,7 @@ impl Sqlite {
     /// Rows that can be read, and the errors of those that cannot.
     fn rows<P: rusqlite::Params>(&self, sql: &str, params: P) -> Result<ToAttend, JournalError> {
         let mut statement = self.connection.prepare_cached(sql).map_err(failed("read"))?;
-        let with_facts = statement.column_count() > 13;
+        let with_facts = statement.column_count() > RUN_COLUMNS;
         let mut found = statement.query(params).map_err(failed("read"))?;
         let mut all = ToAttend::default();
         while let Some(row) = found.next().map_err(failed("read"))? {
@@ -330,238 +332,6 @@ impl Store for Sqlite {
     }
 }
 
-/// Applies one change inside a batch; false where what it presumes no longer holds.
-fn apply(write: &Transaction<'_>, change: &Change) -> rusqlite::Result<bool> {
-    match change {
-        Change::Plan { rows, watermark } => {
-            for row in rows {
-                insert(write, row)?;
-                // Its predecessor may have been overtaken: let it be looked at.
-                execute(
-                    write,
-                    "UPDATE runs SET attend_at = 0
-                     WHERE job = ?1 AND disk = ?2 AND due < ?3 AND ended_at IS NULL AND state IN ('planned', 'absent')",
-                    params![row.run.id.job.as_str(), row.run.id.disk.as_str(), row.run.id.due.as_second()],
-                )?;
-            }
-            upsert_watermark(write, watermark)
-        }
-        Change::Ask(row) => insert(write, row),
-        Change::Begin(run, now) => begin(write, run, *now),
-        Change::Save { run, attend_at, now } => {
-            let saved = save(write, run, *attend_at, *now, "ended_at IS NULL")?;
-            if saved && run.state.is_ended() {
-                // The disk is free: whoever waits for it may be looked at.
-                execute(
-                    write,
-                    "UPDATE runs SET attend_at = 0
-                     WHERE disk = ?1 AND ended_at IS NULL AND state IN ('planned', 'absent')",
-                    [run.id.disk.as_str()],
-                )?;
-            }
-            Ok(saved)
-        }
-        Change::SaveWaiting { run, attend_at, now } => {
-            save(write, run, *attend_at, *now, "ended_at IS NULL AND state IN ('planned', 'absent')")
-        }
-        Change::Attend(runs) => {
-            for (run, at) in runs {
-                execute(
-                    write,
-                    "UPDATE runs SET attend_at = ?4 WHERE job = ?1 AND disk = ?2 AND due = ?3 AND ended_at IS NULL",
-                    params![run.job.as_str(), run.disk.as_str(), run.due.as_second(), millis(*at)],
-                )?;
-            }
-            Ok(true)
-        }
-        Change::Revive(run) => execute(
-            write,
-            "UPDATE runs SET state = ?4, body = ?5, setback = ?6, unsure = ?7, start_at = ?8, attend_at = 0,
-                    ended_at = NULL, reported = 0
-             WHERE job = ?1 AND disk = ?2 AND due = ?3 AND ended_at IS NOT NULL
-               AND NOT EXISTS (SELECT 1 FROM runs b WHERE b.disk = ?2 AND b.ended_at IS NULL
-                               AND b.state IN ('creating', 'tracking'))",
-            params![
-                run.id.job.as_str(),
-                run.id.disk.as_str(),
-                run.id.due.as_second(),
-                run.state.name(),
-                json(&run.state)?,
-                run.setback.as_ref().map(json).transpose()?,
-                run.unsure,
-                millis(run.start_at),
-            ],
-        ),
-        Change::Reported(runs) => {
-            for run in runs {
-                execute(
-                    write,
-                    "UPDATE runs SET reported = 1
-                     WHERE job = ?1 AND disk = ?2 AND due = ?3 AND ended_at IS NOT NULL",
-                    params![run.job.as_str(), run.disk.as_str(), run.due.as_second()],
-                )?;
-            }
-            Ok(true)
-        }
-        Change::Watermarks(watermarks) => {
-            for watermark in watermarks {
-                upsert_watermark(write, watermark)?;
-            }
-            Ok(true)
-        }
-        Change::Forget(gone) => {
-            for (job, disk) in gone {
-                execute(
-                    write,
-                    "DELETE FROM schedules WHERE job = ?1 AND disk = ?2",
-                    [job.as_str(), disk.as_str()],
-                )?;
-            }
-            Ok(true)
-        }
-        Change::Request { request_id, body, made_at } => execute(
-            write,
-            "INSERT INTO requests (request_id, body, made_at) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
-            params![request_id, json(body)?, millis(*made_at)],
-        ),
-        Change::Answer(number, answer) => execute(
-            write,
-            "UPDATE requests SET answer = ?2 WHERE number = ?1 AND answer IS NULL",
-            params![number, json(answer)?],
-        ),
-        Change::Pause(subject, since) => {
-            let (kind, name) = key(subject);
-            execute(
-                write,
-                "INSERT INTO pauses (kind, name, since) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
-                params![kind, name, millis(*since)],
-            )
-        }
-        Change::Resume(subject) => {
-            let (kind, name) = key(subject);
-            execute(write, "DELETE FROM pauses WHERE kind = ?1 AND name = ?2", [kind, name])
-        }
-        Change::AttendToAll => {
-            execute(write, "UPDATE runs SET attend_at = 0 WHERE ended_at IS NULL", [])?;
-            Ok(true)
-        }
-    }
-}
-
-fn insert(write: &Transaction<'_>, row: &Row) -> rusqlite::Result<bool> {
-    let run = &row.run;
-    let policy = policy_id(write, &run.policy)?;
-    execute(
-        write,
-        "INSERT INTO runs (job, disk, due, target, owner, policy, start_at, state, body, attempts, setback, unsure,
-                           attend_at, began_at, ended_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15) ON CONFLICT DO NOTHING",
-        params![
-            run.id.job.as_str(),
-            run.id.disk.as_str(),
-            run.id.due.as_second(),
-            row.target.as_str(),
-            row.owner.as_str(),
-            policy,
-            millis(run.start_at),
-            run.state.name(),
-            json(&run.state)?,
-            run.attempts,
-            run.setback.as_ref().map(json).transpose()?,
-            run.unsure,
-            row.ended_at.is_none().then(|| millis(run.start_at)),
-            row.began_at.map(millis),
-            row.ended_at.map(millis),
-        ],
-    )
-}
-
-/// The guard of "one at a time on a disk" stands here, where the intent is written, so that no interleaving of
-/// tasks can pass it.
-fn begin(write: &Transaction<'_>, run: &Run, now: Timestamp) -> rusqlite::Result<bool> {
-    let begun = execute(
-        write,
-        "UPDATE runs SET state = ?4, body = ?5, attempts = ?6, began_at = coalesce(began_at, ?7), attend_at = ?7
-         WHERE job = ?1 AND disk = ?2 AND due = ?3 AND ended_at IS NULL AND state IN ('planned', 'absent')
-           AND NOT EXISTS (SELECT 1 FROM runs b WHERE b.disk = ?2 AND b.ended_at IS NULL
-                           AND b.state IN ('creating', 'tracking'))",
-        params![
-            run.id.job.as_str(),
-            run.id.disk.as_str(),
-            run.id.due.as_second(),
-            run.state.name(),
-            json(&run.state)?,
-            run.attempts,
-            millis(now),
-        ],
-    )?;
-    if begun {
-        execute(
-            write,
-            "UPDATE runs SET attend_at = 0
-             WHERE job = ?1 AND disk = ?2 AND due < ?3 AND ended_at IS NULL AND state IN ('planned', 'absent')",
-            params![run.id.job.as_str(), run.id.disk.as_str(), run.id.due.as_second()],
-        )?;
-    }
-    Ok(begun)
-}
-
-fn save(
-    write: &Transaction<'_>,
-    run: &Run,
-    attend_at: Timestamp,
-    now: Timestamp,
-    unless: &str,
-) -> rusqlite::Result<bool> {
-    let ended = run.state.is_ended();
-    let sql = format!(
-        "UPDATE runs SET state = ?4, body = ?5, attempts = ?6, setback = ?7, unsure = ?8, attend_at = ?9, ended_at = ?10
-         WHERE job = ?1 AND disk = ?2 AND due = ?3 AND {unless}"
-    );
-    execute(
-        write,
-        &sql,
-        params![
-            run.id.job.as_str(),
-            run.id.disk.as_str(),
-            run.id.due.as_second(),
-            run.state.name(),
-            json(&run.state)?,
-            run.attempts,
-            run.setback.as_ref().map(json).transpose()?,
-            run.unsure,
-            (!ended).then(|| millis(attend_at)),
-            ended.then(|| millis(now)),
-        ],
-    )
-}
-
-fn upsert_watermark(write: &Transaction<'_>, watermark: &Watermark) -> rusqlite::Result<bool> {
-    execute(
-        write,
-        "INSERT INTO schedules (job, disk, schedule, planned_through, next_due) VALUES (?1, ?2, ?3, ?4, ?5)
-         ON CONFLICT (job, disk) DO UPDATE SET schedule = excluded.schedule,
-             planned_through = excluded.planned_through, next_due = excluded.next_due",
-        params![
-            watermark.job.as_str(),
-            watermark.disk.as_str(),
-            watermark.schedule,
-            watermark.planned_through.as_second(),
-            watermark.next_due.map(Timestamp::as_second),
-        ],
-    )
-}
-
-fn policy_id(write: &Transaction<'_>, policy: &Policy) -> rusqlite::Result<i64> {
-    let body = json(policy)?;
-    execute(write, "INSERT INTO policies (body) VALUES (?1) ON CONFLICT DO NOTHING", [&body])?;
-    write.prepare_cached("SELECT id FROM policies WHERE body = ?1")?.query_row([&body], |row| row.get(0))
-}
-
-fn execute<P: rusqlite::Params>(write: &Transaction<'_>, sql: &str, params: P) -> rusqlite::Result<bool> {
-    Ok(write.prepare_cached(sql)?.execute(params)? > 0)
-}
-
 fn states(stage: Stage) -> &'static str {
     match stage {
         Stage::Waiting => "('planned', 'absent')",
@@ -570,96 +340,10 @@ fn states(stage: Stage) -> &'static str {
     }
 }
 
-fn key(subject: &Subject) -> (&'static str, &str) {
-    match subject {
-        Subject::Job(job) => ("job", job.as_str()),
-        Subject::Disk(disk) => ("disk", disk.as_str()),
-    }
-}
-
-fn read_run(row: &SqlRow<'_>, with_facts: bool) -> Result<(Row, Facts), JournalError> {
-    let key = || {
-        let part = |index| row.get::<_, String>(index).unwrap_or_default();
-        format!("{}/{}/{}", part(0), part(1), row.get::<_, i64>(2).unwrap_or_default())
-    };
-    let read = || -> rusqlite::Result<(Row, Facts)> {
-        let run = Run {
-            id: RunId { job: parsed(row, 0)?, disk: parsed(row, 1)?, due: from_second(row.get(2)?) },
-            policy: decoded(row, 5)?,
-            start_at: from_millis(row.get(6)?),
-            state: decoded::<State>(row, 7)?,
-            attempts: row.get(8)?,
-            setback: if row.get_ref(9)? == rusqlite::types::ValueRef::Null {
-                None
-            } else {
-                Some(decoded(row, 9)?)
-            },
-            unsure: row.get(10)?,
-        };
-        let facts = if with_facts {
-            Facts { disk_busy: row.get(13)?, superseded: row.get(14)?, paused: row.get(15)? }
-        } else {
-            Facts::default()
-        };
-        let began_at = row.get::<_, Option<i64>>(11)?.map(from_millis);
-        let ended_at = row.get::<_, Option<i64>>(12)?.map(from_millis);
-        Ok((Row { run, target: parsed(row, 3)?, owner: parsed(row, 4)?, began_at, ended_at }, facts))
-    };
-    read().map_err(|error| JournalError::Unreadable { run: key(), why: error.to_string() })
-}
-
-fn read_watermark(row: &SqlRow<'_>) -> rusqlite::Result<Watermark> {
-    Ok(Watermark {
-        job: parsed(row, 0)?,
-        disk: parsed(row, 1)?,
-        schedule: row.get(2)?,
-        planned_through: from_second(row.get(3)?),
-        next_due: row.get::<_, Option<i64>>(4)?.map(from_second),
-    })
-}
-
-fn parsed<T>(row: &SqlRow<'_>, index: usize) -> rusqlite::Result<T>
-where
-    T: std::str::FromStr,
-    T::Err: std::error::Error + Send + Sync + 'static,
-{
-    let text = row.get_ref(index)?.as_str()?;
-    text.parse().map_err(|error| unreadable(index, error))
-}
-
-fn decoded<T: serde::de::DeserializeOwned>(row: &SqlRow<'_>, index: usize) -> rusqlite::Result<T> {
-    serde_json::from_str(row.get_ref(index)?.as_str()?).map_err(|error| unreadable(index, error))
-}
-
-fn unreadable(index: usize, error: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {
-    rusqlite::Error::FromSqlConversionFailure(index, rusqlite::types::Type::Text, Box::new(error))
-}
-
-fn json(value: &impl serde::Serialize) -> rusqlite::Result<String> {
-    serde_json::to_string(value).map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
-}
-
-fn from_json<T: serde::de::DeserializeOwned>(what: &str, body: &str) -> Result<T, JournalError> {
-    serde_json::from_str(body)
-        .map_err(|error| JournalError::Unreadable { run: what.to_owned(), why: error.to_string() })
-}
-
 fn failed(doing: &'static str) -> impl Fn(rusqlite::Error) -> JournalError {
     move |source| JournalError::Database { doing, source }
 }
 
 fn known() -> i64 {
     i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX)
-}
-
-fn millis(instant: Timestamp) -> i64 {
-    instant.as_millisecond()
-}
-
-fn from_millis(millis: i64) -> Timestamp {
-    Timestamp::from_millisecond(millis).unwrap_or(Timestamp::MAX)
-}
-
-fn from_second(second: i64) -> Timestamp {
-    Timestamp::from_second(second).unwrap_or(Timestamp::MAX)
 }

@@ -63,7 +63,7 @@ fn until(now: Timestamp, next: Timestamp) -> Duration {
 /// The runs that a watermark's schedule owes up to `now`, and the watermark after them.
 fn plan_watermark(config: &Config, watermark: &Watermark, now: Timestamp) -> Option<Change> {
     let job = config.jobs.iter().find(|job| job.name == watermark.job)?;
-    let is_current = job.schedule.to_string() == watermark.schedule;
+    let is_current = job.schedule.as_str() == watermark.schedule;
     is_current.then(|| plan(config, job, &job.schedule, watermark, now))
 }
 
