@@ -19,6 +19,8 @@ pub struct Row {
     pub began_at: Option<Timestamp>,
     /// When it ended.
     pub ended_at: Option<Timestamp>,
+    /// How much had happened to the row when it was read; 0 for a new one.
+    pub version: i64,
 }
 
 /// Up to where the due instants of a job on a disk have been planned, and by which schedule.
@@ -89,8 +91,9 @@ pub enum Change {
         /// The wall clock.
         now: Timestamp,
     },
-    /// Runs that are not worth a look before these instants.
-    Attend(Vec<(RunId, Timestamp)>),
+    /// Runs, as they were read, that are not worth a look before these instants. Left out for those to which
+    /// something has happened since.
+    Attend(Vec<(Row, Timestamp)>),
     /// An ended run comes back to life. Left out where it has not ended.
     Revive(Run),
     /// Terminal events that were logged.

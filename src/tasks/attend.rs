@@ -85,7 +85,7 @@ impl Attend {
                 }
                 match next_step(&row.run, &now, facts) {
                     Step::Wait(wait) => {
-                        later.push((row.run.id, now.wall.saturating_add(wait).unwrap_or(Timestamp::MAX)));
+                        later.push((row, now.wall.saturating_add(wait).unwrap_or(Timestamp::MAX)));
                         found.wait = found.wait.min(wait);
                     }
                     step if free > 0 => {

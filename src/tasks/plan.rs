@@ -128,7 +128,14 @@ impl PlannedBy {
     #[must_use]
     pub fn row(&self, id: RunId, start_at: Timestamp) -> Row {
         let run = Run::planned(id, start_at, self.policy.clone());
-        Row { run, target: self.target.clone(), owner: self.owner.clone(), began_at: None, ended_at: None }
+        Row {
+            run,
+            target: self.target.clone(),
+            owner: self.owner.clone(),
+            began_at: None,
+            ended_at: None,
+            version: 0,
+        }
     }
 }
 

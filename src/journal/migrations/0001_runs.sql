@@ -22,6 +22,7 @@ CREATE TABLE runs (
     setback    TEXT,                                -- JSON
     unsure     INTEGER NOT NULL,
     attend_at  INTEGER,                             -- not worth a look before; a hint: the state decides
+    version    INTEGER NOT NULL DEFAULT 0,          -- counts what happened to the row: see Change::Attend
     began_at   INTEGER,                             -- the first attempt's intent
     ended_at   INTEGER,
     reported   INTEGER NOT NULL DEFAULT 0,          -- outbox: its terminal event has been logged

@@ -20,7 +20,7 @@ pub(super) fn apply(write: &Transaction<'_>, change: &Change) -> rusqlite::Resul
                 // Its predecessor may have been overtaken: let it be looked at.
                 execute(
                     write,
-                    "UPDATE runs SET attend_at = 0
+                    "UPDATE runs SET attend_at = 0, version = version + 1
                      WHERE job = ?1 AND disk = ?2 AND due < ?3 AND ended_at IS NULL AND state IN ('planned', 'absent')",
                     params![row.run.id.job.as_str(), row.run.id.disk.as_str(), row.run.id.due.as_second()],
                 )?;
@@ -35,7 +35,7 @@ pub(super) fn apply(write: &Transaction<'_>, change: &Change) -> rusqlite::Resul
                 // The disk is free: whoever waits for it may be looked at.
                 execute(
                     write,
-                    "UPDATE runs SET attend_at = 0
+                    "UPDATE runs SET attend_at = 0, version = version + 1
                      WHERE disk = ?1 AND ended_at IS NULL AND state IN ('planned', 'absent')",
                     [run.id.disk.as_str()],
                 )?;
@@ -45,19 +45,26 @@ pub(super) fn apply(write: &Transaction<'_>, change: &Change) -> rusqlite::Resul
         Change::SaveWaiting { run, attend_at, now } => {
             save(write, run, *attend_at, *now, "ended_at IS NULL AND state IN ('planned', 'absent')")
         }
-        Change::Attend(runs) => {
-            for (run, at) in runs {
+        Change::Attend(rows) => {
+            for (Row { run, version, .. }, at) in rows {
                 execute(
                     write,
-                    "UPDATE runs SET attend_at = ?4 WHERE job = ?1 AND disk = ?2 AND due = ?3 AND ended_at IS NULL",
-                    params![run.job.as_str(), run.disk.as_str(), run.due.as_second(), millis(*at)],
+                    "UPDATE runs SET attend_at = ?4
+                     WHERE job = ?1 AND disk = ?2 AND due = ?3 AND ended_at IS NULL AND version = ?5",
+                    params![
+                        run.id.job.as_str(),
+                        run.id.disk.as_str(),
+                        run.id.due.as_second(),
+                        millis(*at),
+                        version
+                    ],
                 )?;
             }
             Ok(true)
         }
         Change::Revive(run) => execute(
             write,
-            "UPDATE runs SET state = ?4, body = ?5, setback = ?6, unsure = ?7, start_at = ?8, attend_at = 0,
+            "UPDATE runs SET version = version + 1, state = ?4, body = ?5, setback = ?6, unsure = ?7, start_at = ?8, attend_at = 0,
                     ended_at = NULL, reported = 0
              WHERE job = ?1 AND disk = ?2 AND due = ?3 AND ended_at IS NOT NULL
                AND NOT EXISTS (SELECT 1 FROM runs b WHERE b.disk = ?2 AND b.ended_at IS NULL
@@ -123,7 +130,7 @@ pub(super) fn apply(write: &Transaction<'_>, change: &Change) -> rusqlite::Resul
             execute(write, "DELETE FROM pauses WHERE kind = ?1 AND name = ?2", [kind, name])
         }
         Change::AttendToAll => {
-            execute(write, "UPDATE runs SET attend_at = 0 WHERE ended_at IS NULL", [])?;
+            execute(write, "UPDATE runs SET attend_at = 0, version = version + 1 WHERE ended_at IS NULL", [])?;
             Ok(true)
         }
     }
@@ -162,7 +169,7 @@ fn insert(write: &Transaction<'_>, row: &Row) -> rusqlite::Result<bool> {
 fn begin(write: &Transaction<'_>, run: &Run, now: Timestamp) -> rusqlite::Result<bool> {
     let begun = execute(
         write,
-        "UPDATE runs SET state = ?4, body = ?5, attempts = ?6, began_at = coalesce(began_at, ?7), attend_at = ?7
+        "UPDATE runs SET version = version + 1, state = ?4, body = ?5, attempts = ?6, began_at = coalesce(began_at, ?7), attend_at = ?7
          WHERE job = ?1 AND disk = ?2 AND due = ?3 AND ended_at IS NULL AND state IN ('planned', 'absent')
            AND NOT EXISTS (SELECT 1 FROM runs b WHERE b.disk = ?2 AND b.ended_at IS NULL
                            AND b.state IN ('creating', 'tracking'))",
@@ -179,7 +186,7 @@ fn begin(write: &Transaction<'_>, run: &Run, now: Timestamp) -> rusqlite::Result
     if begun {
         execute(
             write,
-            "UPDATE runs SET attend_at = 0
+            "UPDATE runs SET attend_at = 0, version = version + 1
              WHERE job = ?1 AND disk = ?2 AND due < ?3 AND ended_at IS NULL AND state IN ('planned', 'absent')",
             params![run.id.job.as_str(), run.id.disk.as_str(), run.id.due.as_second()],
         )?;
@@ -196,7 +203,7 @@ fn save(
 ) -> rusqlite::Result<bool> {
     let ended = run.state.is_ended();
     let sql = format!(
-        "UPDATE runs SET state = ?4, body = ?5, attempts = ?6, setback = ?7, unsure = ?8, attend_at = ?9, ended_at = ?10
+        "UPDATE runs SET version = version + 1, state = ?4, body = ?5, attempts = ?6, setback = ?7, unsure = ?8, attend_at = ?9, ended_at = ?10
          WHERE job = ?1 AND disk = ?2 AND due = ?3 AND {unless}"
     );
     execute(

@@ -12,9 +12,9 @@ use crate::journal::store::{JournalError, Row, Watermark};
 
 /// The columns of a run, from `runs r JOIN policies p`.
 pub(super) const RUN: &str = "r.job, r.disk, r.due, r.target, r.owner, p.body AS policy, r.start_at, r.body, r.attempts, \
-                   r.setback, r.unsure, r.began_at, r.ended_at";
+                   r.setback, r.unsure, r.began_at, r.ended_at, r.version";
 /// How many those are; the facts, where a query asks for them, follow.
-pub(super) const RUN_COLUMNS: usize = 13;
+pub(super) const RUN_COLUMNS: usize = 14;
 
 pub(super) fn read_run(row: &SqlRow<'_>, with_facts: bool) -> Result<(Row, Facts), JournalError> {
     let key = || {
@@ -36,13 +36,23 @@ pub(super) fn read_run(row: &SqlRow<'_>, with_facts: bool) -> Result<(Row, Facts
             unsure: row.get(10)?,
         };
         let facts = if with_facts {
-            Facts { disk_busy: row.get(13)?, superseded: row.get(14)?, paused: row.get(15)? }
+            Facts { disk_busy: row.get(14)?, superseded: row.get(15)?, paused: row.get(16)? }
         } else {
             Facts::default()
         };
         let began_at = row.get::<_, Option<i64>>(11)?.map(from_millis);
         let ended_at = row.get::<_, Option<i64>>(12)?.map(from_millis);
-        Ok((Row { run, target: parsed(row, 3)?, owner: parsed(row, 4)?, began_at, ended_at }, facts))
+        Ok((
+            Row {
+                run,
+                target: parsed(row, 3)?,
+                owner: parsed(row, 4)?,
+                began_at,
+                ended_at,
+                version: row.get(13)?,
+            },
+            facts,
+        ))
     };
     read().map_err(|error| JournalError::Unreadable { run: key(), why: error.to_string() })
 }

@@ -1,0 +1,122 @@
+//! What every journal must do. One suite, for each store.
+
+#![expect(clippy::unwrap_used, reason = "a test's helpers fail as its body does")]
+
+use std::time::Duration;
+
+use backup_core::run::{Policy, State, WhenFull};
+use backup_core::{Now, Run};
+use cbs_backupd::journal::{Change, Row, Sqlite, Stage, Store};
+use jiff::Timestamp;
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(second).unwrap()
+}
+
+fn now(second: i64) -> Now {
+    Now { wall: at(second), epoch: 1, up: Duration::from_secs(second.unsigned_abs()), started: at(0) }
+}
+
+fn row(run: &str, start_at: i64) -> Row {
+    let policy = Policy {
+        start_within: Duration::from_secs(3600),
+        complete_within: Duration::from_secs(3600),
+        settle: Duration::from_secs(60),
+        when_full: WhenFull::Wait,
+    };
+    let run = Run::planned(run.parse().unwrap(), at(start_at), policy);
+    Row {
+        run,
+        target: "default".parse().unwrap(),
+        owner: "ops1".parse().unwrap(),
+        began_at: None,
+        ended_at: None,
+        version: 0,
+    }
+}
+
+/// On a file and in memory.
+fn stores() -> Vec<(Box<dyn Store>, Option<tempfile::TempDir>)> {
+    let folder = tempfile::tempdir().unwrap();
+    let file = Sqlite::open(&folder.path().join("journal.sqlite3")).unwrap();
+    vec![(Box::new(file), Some(folder)), (Box::new(Sqlite::in_memory().unwrap()), None)]
+}
+
+fn found(store: &dyn Store, stage: Stage, second: i64) -> Vec<Row> {
+    let found = store.to_attend(&"default".parse().unwrap(), stage, at(second), 100).unwrap();
+    assert!(found.unreadable.is_empty());
+    found.runs.into_iter().map(|(row, _)| row).collect()
+}
+
+const RUN: &str = "db/disk-1a2b3c4d/19700101T000010Z";
+const OTHER: &str = "web/disk-1a2b3c4d/19700101T000010Z";
+
+#[test]
+fn a_run_is_found_when_it_wants_attention_and_not_before() {
+    for (mut store, _folder) in stores() {
+        assert_eq!(
+            store.apply(&[Change::Ask(row(RUN, 20)), Change::Ask(row(RUN, 30))]).unwrap(),
+            [true, false]
+        );
+        assert!(found(&*store, Stage::Waiting, 19).is_empty());
+        let rows = found(&*store, Stage::Waiting, 20);
+        assert_eq!(rows, [row(RUN, 20)]);
+        store.apply(&[Change::Attend(vec![(rows[0].clone(), at(50))])]).unwrap();
+        assert!(found(&*store, Stage::Waiting, 49).is_empty());
+        assert_eq!(found(&*store, Stage::Waiting, 50).len(), 1);
+    }
+}
+
+/// A task reads a run, and before it has written that the run may wait, the run moves on, or is woken.
+#[test]
+fn a_hint_of_yesterday_does_not_put_off_a_run_that_has_moved_on() {
+    for (mut store, _folder) in stores() {
+        store.apply(&[Change::Ask(row(RUN, 20))]).unwrap();
+        let read = found(&*store, Stage::Waiting, 20).remove(0);
+        store.apply(&[Change::AttendToAll]).unwrap();
+        store.apply(&[Change::Attend(vec![(read, at(1000))])]).unwrap();
+        let read = found(&*store, Stage::Waiting, 21).remove(0);
+
+        let begun = read.run.clone().begin(&now(21)).unwrap();
+        assert_eq!(store.apply(&[Change::Begin(begun, at(21))]).unwrap(), [true]);
+        let read = found(&*store, Stage::Unresolved, 22).remove(0);
+        let saved = Change::Save { run: read.run.clone(), attend_at: at(24), now: at(22) };
+        store.apply(&[saved, Change::Attend(vec![(read, at(1000))])]).unwrap();
+        assert_eq!(found(&*store, Stage::Unresolved, 24).len(), 1);
+    }
+}
+
+#[test]
+fn two_runs_never_hold_one_disk() {
+    for (mut store, _folder) in stores() {
+        store.apply(&[Change::Ask(row(RUN, 20)), Change::Ask(row(OTHER, 20))]).unwrap();
+        let mut rows = found(&*store, Stage::Waiting, 20);
+        let second = rows.remove(1).run.begin(&now(20)).unwrap();
+        let first = rows.remove(0).run.begin(&now(20)).unwrap();
+        let both = [Change::Begin(first, at(20)), Change::Begin(second, at(20))];
+        assert_eq!(store.apply(&both).unwrap(), [true, false]);
+        assert_eq!(found(&*store, Stage::Unresolved, 21).len(), 1);
+    }
+}
+
+#[test]
+fn an_ended_run_is_told_once_and_changes_no_more() {
+    for (mut store, _folder) in stores() {
+        store.apply(&[Change::Ask(row(RUN, 20))]).unwrap();
+        let mut run = found(&*store, Stage::Waiting, 20).remove(0).run;
+        run.state = State::Completed { backup: "dbp-1".parse().unwrap() };
+        let save = Change::Save { run: run.clone(), attend_at: at(0), now: at(30) };
+        assert_eq!(store.apply(&[save.clone(), save]).unwrap(), [true, false]);
+        assert_eq!(store.unreported(10).unwrap().len(), 1);
+        store.apply(&[Change::Reported(vec![run.id])]).unwrap();
+        assert!(store.unreported(10).unwrap().is_empty());
+    }
+}
+
+#[test]
+fn epochs_are_never_used_twice_and_survive_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("journal.sqlite3");
+    let first = Sqlite::open(&path).unwrap().begin_epoch().unwrap();
+    assert!(Sqlite::open(&path).unwrap().begin_epoch().unwrap() > first);
+}
