@@ -127,7 +127,12 @@ impl App {
 
     /// Writes a change. A failure is reported once, and its end too.
     pub async fn write(&self, change: Change) -> Result<bool, SharedError> {
-        let outcome = self.parts.journal.write(change).await;
+        Ok(self.write_all(vec![change]).await?.into_iter().all(|applied| applied))
+    }
+
+    /// Writes changes, all of them or none; says of each whether it was applied.
+    pub async fn write_all(&self, changes: Vec<Change>) -> Result<Vec<bool>, SharedError> {
+        let outcome = self.parts.journal.write_all(changes).await;
         match &outcome {
             Ok(_) => {
                 if self.unwritable.swap(false, Ordering::Relaxed) {

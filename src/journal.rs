@@ -39,8 +39,8 @@ pub struct Journal {
 }
 
 struct Pending {
-    change: Change,
-    done: oneshot::Sender<Result<bool, Arc<JournalError>>>,
+    changes: Vec<Change>,
+    done: oneshot::Sender<Result<Vec<bool>, SharedError>>,
 }
 
 /// A failure that callers of one batch share.
@@ -59,12 +59,17 @@ impl Journal {
     }
 
     /// Writes a change. When this returns it is durable; false says that it was left out (see [`Change`]).
+    pub async fn write(&self, change: Change) -> Result<bool, SharedError> {
+        Ok(self.write_all(vec![change]).await?.into_iter().all(|applied| applied))
+    }
+
+    /// Writes changes, all of them or, should it fail, none; says of each whether it was applied.
     ///
     /// Whoever comes while a batch is being written waits and goes into the next: the cost of an fsync is
     /// shared by all who are there.
-    pub async fn write(&self, change: Change) -> Result<bool, SharedError> {
+    pub async fn write_all(&self, changes: Vec<Change>) -> Result<Vec<bool>, SharedError> {
         let (done, mut outcome) = oneshot::channel();
-        lock(&self.queue).push(Pending { change, done });
+        lock(&self.queue).push(Pending { changes, done });
         let turn = self.turn.lock().await;
         if let Ok(outcome) = outcome.try_recv() {
             return outcome;
@@ -99,21 +104,26 @@ impl Journal {
 }
 
 fn write_batch(store: &mut dyn Store, batch: Vec<Pending>) {
-    let (changes, waiting): (Vec<_>, Vec<_>) =
-        batch.into_iter().map(|pending| (pending.change, pending.done)).unzip();
-    match store.apply(&changes) {
-        Ok(applied) => {
-            for (done, applied) in waiting.into_iter().zip(applied) {
-                // Nobody waits any more: it is written all the same.
-                let _ = done.send(Ok(applied));
+    let (changes, waiting): (Vec<_>, Vec<_>) = batch
+        .into_iter()
+        .map(|Pending { changes, done }| {
+            let count = changes.len();
+            (changes, (count, done))
+        })
+        .unzip();
+    let outcome = store.apply(&changes.concat()).map_err(Arc::new);
+    let mut rest = outcome.as_deref();
+    for (count, done) in waiting {
+        let ours = match &mut rest {
+            Ok(applied) => {
+                let (ours, others) = applied.split_at(count.min(applied.len()));
+                *applied = others;
+                Ok(ours.to_vec())
             }
-        }
-        Err(error) => {
-            let error = Arc::new(error);
-            for done in waiting {
-                let _ = done.send(Err(Arc::clone(&error)));
-            }
-        }
+            Err(error) => Err(Arc::clone(error)),
+        };
+        // Nobody waits any more: it is written all the same.
+        let _ = done.send(ours);
     }
 }
 

@@ -8,6 +8,8 @@ use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -92,13 +94,14 @@ impl World {
 
     /// Starts the daemon; returns when it says that it is ready.
     fn daemon(&self) -> Daemon {
-        let mut child = self
-            .command(&["run", "--log-format", "json", "--log-level", "trace,hyper=info,hyper_util=info"])
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        self.daemon_with_log("trace,hyper=info,hyper_util=info")
+    }
+
+    fn daemon_with_log(&self, level: &str) -> Daemon {
+        let mut command = self.command(&["run", "--log-format", "json", "--log-level", level]);
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let log = BufReader::new(child.stderr.take().unwrap());
-        let mut daemon = Daemon { child, log, seen: Vec::new() };
+        let mut daemon = Daemon { child, log, last: Value::Null };
         daemon.until("daemon.ready");
         daemon
     }
@@ -121,11 +124,11 @@ impl World {
     }
 }
 
-/// A running daemon and its log so far.
+/// A running daemon and its log.
 struct Daemon {
     child: Child,
     log: BufReader<std::process::ChildStderr>,
-    seen: Vec<Value>,
+    last: Value,
 }
 
 impl Drop for Daemon {
@@ -139,19 +142,20 @@ impl Daemon {
     /// Reads the log up to an event.
     fn until(&mut self, event: &str) -> Value {
         loop {
-            let mut line = String::new();
-            assert!(
-                self.log.read_line(&mut line).unwrap() > 0,
-                "the log ended before {event}: {:?}",
-                self.seen.last()
-            );
-            assert!(!contains_secret(line.as_bytes()), "{line}");
-            let value: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("not JSON: {line}"));
-            self.seen.push(value.clone());
-            if value["event"] == event {
-                return value;
+            let line = self.next().unwrap_or_else(|| panic!("the log ended before {event}: {:?}", self.last));
+            if line["event"] == event {
+                return line;
             }
+            self.last = line;
         }
+    }
+
+    /// The next line of the log.
+    fn next(&mut self) -> Option<Value> {
+        let mut line = String::new();
+        let read = self.log.read_line(&mut line).unwrap();
+        assert!(!contains_secret(line.as_bytes()), "{line}");
+        (read > 0).then(|| serde_json::from_str(&line).unwrap_or_else(|_| panic!("not JSON: {line}")))
     }
 
     fn signal(&self, name: &str) {
@@ -273,30 +277,44 @@ fn a_reload_takes_a_good_file_and_refuses_a_bad_one() {
 }
 
 #[test]
-fn kill_9_at_any_moment_leaves_exactly_one_backup_of_each_disk() {
-    const DISKS: usize = 60;
+fn kill_9_at_ten_random_moments_leaves_exactly_one_backup_of_each_of_a_thousand_disks() {
+    const DISKS: usize = 1_000;
     let world = World::new(DISKS, 200, "[]");
     let disks: Vec<String> = (0..DISKS).map(disk).collect();
     let mut arguments = vec!["backup", "--no-wait", "--json"];
     arguments.extend(disks.iter().map(String::as_str));
-    let mut daemon = world.daemon();
-    world.json(&arguments);
-    // Each time a little further: at the nth request that leaves.
-    for requests in [1, 7, 3, 20] {
-        for _ in 0..requests {
-            daemon.until("backup.requested");
+    let mut daemon = world.daemon_with_log("info");
+    // Beside a log that is read: a daemon whose log nobody takes stands still.
+    std::thread::scope(|scope| {
+        let taken_up = scope.spawn(|| world.json(&arguments));
+        daemon.until("run.planned");
+        taken_up.join().unwrap();
+    });
+    let seed = u64::from(std::process::id());
+    println!("seed {seed}");
+    let mut random = StdRng::seed_from_u64(seed);
+    for _ in 0..10 {
+        // Wherever the log happens to be: while a call is on its way, between the reply and its record, at a
+        // look-up, at rest.
+        for _ in 0..random.random_range(1..DISKS / 4) {
+            daemon.next();
         }
         daemon.signal("KILL");
         daemon.child.wait().unwrap();
-        daemon = world.daemon();
+        daemon = world.daemon_with_log("info");
     }
-    let mut status = world.json(&["status", "--json"]);
-    while status["open"].as_object().is_some_and(|open| !open.is_empty()) {
-        daemon.until("backup.completed");
-        status = world.json(&["status", "--json"]);
+    loop {
+        let status = world.json(&["status", "--json"]);
+        let open = status["open"].as_object().unwrap().values().filter_map(Value::as_u64).sum();
+        if open == 0 {
+            break;
+        }
+        for _ in 0_u64..open {
+            daemon.until("backup.completed");
+        }
     }
     assert_eq!(world.copies(DISKS), [1; DISKS]);
-    let history = world.json(&["history", "--json", "--limit", "1000"]);
+    let history = world.json(&["history", "--json", "--limit", "10000"]);
     assert!(history.as_array().unwrap().iter().all(|run| run["state"] == "completed"));
     assert_eq!(history.as_array().unwrap().len(), DISKS);
     daemon.signal("TERM");

@@ -153,7 +153,7 @@ pub async fn write_plans(app: &App, plans: Vec<Change>) -> Result<(), SharedErro
         .filter(|row| !row.run.state.is_ended())
         .map(|row| Event::of_row(Kind::RunPlanned, row, format!("starts at {}", row.run.start_at)))
         .collect();
-    futures_util::future::try_join_all(plans.into_iter().map(|plan| app.write(plan))).await?;
+    app.write_all(plans).await?;
     events.iter().for_each(|event| app.say(event));
     app.pokes.submit.notify_one();
     app.pokes.tell.notify_one();

@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::plan::PlannedBy;
 use crate::app::App;
 use crate::config::{Config, Job};
-use crate::journal::{Answer, Change, Request, SharedError};
+use crate::journal::{Answer, Change, JournalError, Request, SharedError, Store};
 use crate::report::{Event, Kind};
 
 /// Takes up all requests that have no answer yet.
@@ -18,54 +18,64 @@ use crate::report::{Event, Kind};
 /// When the journal cannot be read or written; the requests are then taken up later.
 pub async fn take_up_all(app: &App) -> Result<(), SharedError> {
     for (number, request) in app.parts.journal.read(|store| store.open_requests()).await? {
-        let answer = match take_up(app, request).await? {
-            Ok(runs) => Answer::Runs { runs: runs.iter().map(ToString::to_string).collect() },
-            Err(why) => Answer::Refused { why },
-        };
-        app.write(Change::Answer(number, answer)).await?;
+        match request {
+            Request::Backup { disks, job } => backup(app, number, disks, job).await?,
+            Request::Retry { run } => {
+                let answer = match retry(app, &run).await? {
+                    Ok(id) => Answer::Runs { runs: vec![id.to_string()] },
+                    Err(why) => Answer::Refused { why },
+                };
+                app.write(Change::Answer(number, answer)).await?;
+            }
+        }
     }
     Ok(())
 }
 
-async fn take_up(app: &App, request: Request) -> Result<Result<Vec<RunId>, String>, SharedError> {
-    match request {
-        Request::Backup { disks, job } => backup(app, disks, job).await,
-        Request::Retry { run } => retry(app, &run).await,
-    }
-}
-
-/// A run for each disk, due now.
-async fn backup(
-    app: &App,
-    disks: Vec<DiskId>,
-    job: Option<JobName>,
-) -> Result<Result<Vec<RunId>, String>, SharedError> {
+/// A run for each disk, due now. The runs and the answer are one write: whatever happens, a request becomes runs
+/// once.
+async fn backup(app: &App, number: i64, disks: Vec<DiskId>, job: Option<JobName>) -> Result<(), SharedError> {
     let config = &app.settings().config;
     let plans: Result<Vec<_>, String> =
         disks.into_iter().map(|disk| planned_by(config, &disk, job.as_ref()).map(|by| (disk, by))).collect();
     let plans = match plans {
         Ok(plans) => plans,
-        Err(why) => return Ok(Err(why)),
+        Err(why) => {
+            app.write(Change::Answer(number, Answer::Refused { why })).await?;
+            return Ok(());
+        }
     };
     let now = app.now().wall;
-    let mut runs = Vec::new();
-    for (disk, by) in plans {
-        let mut due = Timestamp::from_second(now.as_second()).unwrap_or(now);
-        // A run of that second may exist; each due instant has one run only.
-        loop {
-            let id = RunId { job: by.job.clone(), disk: disk.clone(), due };
-            let row = by.row(id.clone(), due);
-            let event = Event::of_row(Kind::RunPlanned, &row, "asked for by a person");
-            if app.write(Change::Ask(row)).await? {
-                app.say(&event);
-                runs.push(id);
-                break;
-            }
-            due = due.saturating_add(SignedDuration::from_secs(1)).unwrap_or(Timestamp::MAX);
-        }
-    }
+    let rows = app.parts.journal.read(move |store| {
+        plans
+            .into_iter()
+            .map(|(disk, by)| {
+                let id = unused(store, &by, &disk, now)?;
+                let start_at = id.due;
+                Ok(by.row(id, start_at))
+            })
+            .collect::<Result<Vec<_>, _>>()
+    });
+    let rows = rows.await?;
+    let runs = rows.iter().map(|row| row.run.id.to_string()).collect();
+    let planned: Vec<Event> =
+        rows.iter().map(|row| Event::of_row(Kind::RunPlanned, row, "asked for by a person")).collect();
+    let mut changes: Vec<Change> = rows.into_iter().map(Change::Ask).collect();
+    changes.push(Change::Answer(number, Answer::Runs { runs }));
+    app.write_all(changes).await?;
+    planned.iter().for_each(|event| app.say(event));
     app.pokes.submit.notify_one();
-    Ok(Ok(runs))
+    Ok(())
+}
+
+/// A run due in this second or, since each due instant has one run only, in the next that has none.
+fn unused(store: &dyn Store, by: &PlannedBy, disk: &DiskId, now: Timestamp) -> Result<RunId, JournalError> {
+    let due = Timestamp::from_second(now.as_second()).unwrap_or(now);
+    let mut id = RunId { job: by.job.clone(), disk: disk.clone(), due };
+    while store.run(&id)?.is_some() {
+        id.due = id.due.saturating_add(SignedDuration::from_secs(1)).unwrap_or(Timestamp::MAX);
+    }
+    Ok(id)
 }
 
 /// The job that a backup of `disk` is made under.
@@ -96,7 +106,8 @@ fn manual(config: &Config, disk: &DiskId) -> Result<PlannedBy, String> {
     Ok(PlannedBy { job, target: target.clone(), owner: config.owner.clone(), policy: config.manual_policy() })
 }
 
-async fn retry(app: &App, run: &str) -> Result<Result<Vec<RunId>, String>, SharedError> {
+/// Another attempt of a run. One that goes on already needs none: taken up twice, a request is done once.
+async fn retry(app: &App, run: &str) -> Result<Result<RunId, String>, SharedError> {
     let id: RunId = match run.parse() {
         Ok(id) => id,
         Err(error) => return Ok(Err(format!("{error}"))),
@@ -105,6 +116,9 @@ async fn retry(app: &App, run: &str) -> Result<Result<Vec<RunId>, String>, Share
     let Some(row) = app.parts.journal.read(move |store| store.run(&asked)).await? else {
         return Ok(Err(format!("there is no run {id}: `history` lists them")));
     };
+    if !row.run.state.is_ended() {
+        return Ok(Ok(id));
+    }
     let state = row.run.state.name();
     let revived = match row.run.revive(&app.now()) {
         Ok(run) => run,
@@ -116,7 +130,7 @@ async fn retry(app: &App, run: &str) -> Result<Result<Vec<RunId>, String>, Share
     };
     if app.write(Change::Revive(revived)).await? {
         app.pokes.all();
-        Ok(Ok(vec![id]))
+        Ok(Ok(id))
     } else {
         Ok(Err(format!(
             "another run has an attempt or a backup under way on {}: try again when it has ended",

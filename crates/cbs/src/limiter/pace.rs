@@ -41,7 +41,7 @@ pub(super) struct Pace {
     guard: Duration,
     limit: f64,
     rate: f64,
-    spacing: RateLimiter<NotKeyed, InMemoryState, TokioClock, NoOpMiddleware<TokioInstant>>,
+    spacing: Spacing,
     not_before: Instant,
     changed: Instant,
     halved: Option<Instant>,
@@ -56,7 +56,7 @@ impl Pace {
             guard: settings.guard,
             limit,
             rate: limit,
-            spacing: spacing(limit, settings.guard),
+            spacing: Spacing::new(limit, settings.guard),
             not_before: now + QUIET_START,
             changed: now,
             halved: None,
@@ -71,7 +71,7 @@ impl Pace {
         if now < self.not_before {
             return Err(self.not_before);
         }
-        self.spacing.check().map_err(|refused| refused.earliest_possible().0)?;
+        self.spacing.check()?;
         // Only now: the spacing that a climb starts anew must reckon from a release.
         self.climb(now);
         Ok(now)
@@ -137,7 +137,7 @@ impl Pace {
     fn set_rate(&mut self, rate: f64, now: Instant) {
         self.rate = rate;
         self.changed = now;
-        self.spacing = spacing(rate, self.guard);
+        self.spacing = Spacing::new(rate, self.guard);
     }
 
     /// A number from 0 to 1, by splitmix64.
@@ -149,17 +149,46 @@ impl Pace {
     }
 }
 
-/// Releases one by one, the first a whole spacing from now: a fresh limiter starts full, so its only cell is burnt.
-fn spacing(
-    rate: f64,
-    guard: Duration,
-) -> RateLimiter<NotKeyed, InMemoryState, TokioClock, NoOpMiddleware<TokioInstant>> {
-    let period = (Duration::from_secs_f64(1.0 / rate) + guard).max(Duration::from_nanos(1));
-    let quota =
-        Quota::with_period(period).expect("a period is longer than nothing").allow_burst(NonZeroU32::MIN);
-    let spacing = RateLimiter::direct_with_clock(quota, TokioClock);
-    let _burnt = spacing.check();
-    spacing
+/// What a timer may be late; the calls after a late one make good for it.
+const TIMER: Duration = Duration::from_millis(1);
+
+/// governor, counting a call as many small cells, so that a part of a call may be saved up.
+#[derive(Debug)]
+struct Spacing {
+    cells: RateLimiter<NotKeyed, InMemoryState, TokioClock, NoOpMiddleware<TokioInstant>>,
+}
+
+/// So many cells are a call.
+const CALL: NonZeroU32 = NonZeroU32::new(1_000).expect("it is more than nothing");
+
+impl Spacing {
+    /// Releases one by one, the first a whole spacing from now: a fresh limiter starts full, so its cells are
+    /// burnt.
+    ///
+    /// Timers are late, and a spacing that reckoned from the late call would fall behind its rate by that much at
+    /// each call (2 % at 20 a second). So a call may follow the one before early by as much as that one was
+    /// late, up to [`TIMER`] - and up to half of what the guards of a second add up to: the limit holds in every
+    /// second all the same.
+    fn new(rate: f64, guard: Duration) -> Self {
+        let period = (Duration::from_secs_f64(1.0 / rate) + guard).max(Duration::from_micros(1));
+        let cell = period / CALL.get();
+        let made_good = TIMER.min(guard.mul_f64(rate.min(1e6) / 2.0));
+        let spare = u32::try_from(made_good.as_nanos() / cell.as_nanos()).unwrap_or(0).min(CALL.get());
+        let burst = CALL.saturating_add(spare);
+        let quota = Quota::with_period(cell).expect("a period is longer than nothing").allow_burst(burst);
+        let cells = RateLimiter::direct_with_clock(quota, TokioClock);
+        let _burnt = cells.check_n(burst);
+        Self { cells }
+    }
+
+    /// Takes a call's cells, or says when they will be there.
+    fn check(&self) -> Result<(), Instant> {
+        match self.cells.check_n(CALL) {
+            Ok(taken) => taken.map_err(|refused| refused.earliest_possible().0),
+            // A burst holds at least one call.
+            Err(_too_many) => Ok(()),
+        }
+    }
 }
 
 /// governor on tokio's clock, which tests pause.

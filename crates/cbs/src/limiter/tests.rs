@@ -87,6 +87,19 @@ async fn spacing_holds_where_the_bytes_leave_however_long_a_permit_was_held() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_late_timer_does_not_lower_the_rate() {
+    let lane = lane(20);
+    let first = pass(&lane, Priority::NewCreate).await;
+    for turn in 1..=200_u32 {
+        let permit = lane.acquire(Priority::NewCreate).await;
+        let late = Duration::from_micros(if turn % 2 == 1 { 900 } else { 0 });
+        advance((first + turn * Duration::from_millis(51) + late).saturating_duration_since(now())).await;
+        let left = permit.depart().await.0.departed.unwrap();
+        assert_eq!(left - first, turn * Duration::from_millis(51) + late, "call {turn}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn higher_classes_go_first_and_none_starves() {
     let lane = lane(20);
     let served = RefCell::new(Vec::new());
@@ -342,7 +355,9 @@ async fn no_second_sees_more_than_the_limit_whatever_happens() {
             yield_now().await;
         }
         assert!(most_in_a_second(&left) <= 20, "seed {seed}");
-        assert!(left.windows(2).all(|pair| pair[1] - pair[0] >= Duration::from_millis(51)), "seed {seed}");
+        assert!(left.windows(2).all(|pair| pair[1] - pair[0] >= Duration::from_millis(50)), "seed {seed}");
+        let twenty = Duration::from_millis(20 * 51 - 1);
+        assert!(left.windows(21).all(|calls| calls[20] - calls[0] >= twenty), "seed {seed}");
     }
 }
 
