@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use backup_core::retry::RetryPolicy;
 use backup_core::{Run, Step, TargetName, next_step};
 use jiff::Timestamp;
 use tokio::sync::Notify;
@@ -31,8 +30,6 @@ pub struct Parts {
     pub journal: Journal,
     /// Where events go.
     pub report: Arc<dyn Report>,
-    /// How often and how long setbacks are waited out.
-    pub retry: RetryPolicy,
 }
 
 /// A configuration in force, with a client for each of its targets.
@@ -51,8 +48,16 @@ pub struct App {
     pub pokes: Pokes,
     /// Cancelled when no new call may be made.
     pub stop: CancellationToken,
-    settings: RwLock<Arc<Settings>>,
+    in_force: RwLock<InForce>,
+    /// The journal follows the configuration in force.
+    pub in_line: AtomicBool,
     unwritable: AtomicBool,
+}
+
+struct InForce {
+    settings: Arc<Settings>,
+    /// By the monotonic clock.
+    since: Duration,
 }
 
 /// A bell for each task.
@@ -86,23 +91,34 @@ impl App {
     /// An app with this configuration in force.
     #[must_use]
     pub fn new(parts: Parts, settings: Settings) -> Arc<Self> {
+        let in_force = InForce { settings: Arc::new(settings), since: parts.time.clock().mono() };
         Arc::new(Self {
             parts,
             pokes: Pokes::default(),
             stop: CancellationToken::new(),
-            settings: RwLock::new(Arc::new(settings)),
+            in_force: RwLock::new(in_force),
+            in_line: AtomicBool::new(false),
             unwritable: AtomicBool::new(false),
         })
     }
 
     /// The configuration in force.
     pub fn settings(&self) -> Arc<Settings> {
-        Arc::clone(&self.settings.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.in_force.read().unwrap_or_else(PoisonError::into_inner).settings)
     }
 
-    /// Puts another configuration in force.
+    /// Since when it is in force.
+    pub fn in_force_since(&self) -> Timestamp {
+        let since = self.in_force.read().unwrap_or_else(PoisonError::into_inner).since;
+        self.parts.time.wall_at(since)
+    }
+
+    /// Puts another configuration in force. The planner brings the journal into line with it.
     pub fn replace_settings(&self, settings: Settings) {
-        *self.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
+        let in_force = InForce { settings: Arc::new(settings), since: self.parts.time.clock().mono() };
+        *self.in_force.write().unwrap_or_else(PoisonError::into_inner) = in_force;
+        self.in_line.store(false, Ordering::Relaxed);
+        self.pokes.all();
     }
 
     /// The client of a target; none where the configuration does not know it (any more).

@@ -1,9 +1,10 @@
 //! Time: the one place of the daemon where a clock is read.
 //!
-//! Responsible for wall-clock and monotonic time behind a trait, and for the epoch that decisions measure in.
+//! Responsible for wall-clock and monotonic time behind a trait, for the epoch that decisions
+//! measure in, and for whether the wall clock can be believed.
 //! It refuses to say what the time means.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use backup_core::Now;
@@ -77,31 +78,37 @@ impl Clock for SteppedClock {
     }
 }
 
-/// The clock and the present epoch.
+/// The clock, the present epoch, and whether the wall clock can be believed.
+///
+/// Inside an epoch the wall clock that decisions see runs with the monotonic one: a step of the machine's wall
+/// clock shows only when it has been confirmed, and a new epoch begins with it. So no call under way can take a
+/// step for the passing of time.
 pub struct Time {
     clock: Arc<dyn Clock>,
-    started: Timestamp,
-    epoch: Mutex<Epoch>,
+    began: Duration,
+    state: Mutex<State>,
 }
 
 #[derive(Clone, Copy)]
-struct Epoch {
-    number: u64,
+struct State {
+    epoch: u64,
+    /// Monotonic time at which it began.
     began: Duration,
     /// What the wall clock would show at monotonic zero: it moves when the wall clock steps.
     origin: Timestamp,
+    trusted: bool,
 }
 
 /// The wall clock is said to have stepped when it and the monotonic clock part by more than this.
 const STEP: SignedDuration = SignedDuration::from_secs(2);
 
 impl Time {
-    /// Time from now on, in the epoch of this number.
+    /// Time from now on, in the epoch of this number. Whether the wall clock is right is not known yet.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>, epoch: u64) -> Self {
-        let (wall, began) = (clock.wall(), clock.mono());
-        let epoch = Mutex::new(Epoch { number: epoch, began, origin: origin(wall, began) });
-        Self { clock, started: wall, epoch }
+        let began = clock.mono();
+        let state = State { epoch, began, origin: origin(&*clock), trusted: false };
+        Self { began, state: Mutex::new(state), clock }
     }
 
     /// The source.
@@ -113,34 +120,65 @@ impl Time {
     /// Now, for a decision.
     #[must_use]
     pub fn now(&self) -> Now {
-        let epoch = self.epoch();
+        let state = *self.state();
+        let (wall, mono) = (self.clock.wall(), self.clock.mono());
+        let by_mono = at(state.origin, mono);
+        // Slewing moves the two apart by little, and is followed.
+        let stepped = wall.duration_since(by_mono).abs() > STEP;
         Now {
-            wall: self.clock.wall(),
-            epoch: epoch.number,
-            up: self.clock.mono().saturating_sub(epoch.began),
-            started: self.started,
+            wall: if stepped { by_mono } else { wall },
+            epoch: state.epoch,
+            up: mono.saturating_sub(state.began),
+            started: at(state.origin, self.began),
         }
+    }
+
+    /// What the wall clock showed, or would have shown had it been as it is now, at an instant of the monotonic one.
+    #[must_use]
+    pub fn wall_at(&self, mono: Duration) -> Timestamp {
+        at(self.state().origin, mono)
     }
 
     /// By how much the wall clock has stepped since the epoch began, if it has.
     #[must_use]
     pub fn stepped(&self) -> Option<SignedDuration> {
-        let by = origin(self.clock.wall(), self.clock.mono()).duration_since(self.epoch().origin);
+        let known = self.state().origin;
+        let by = origin(&*self.clock).duration_since(known);
         (by.abs() > STEP).then_some(by)
     }
 
-    /// Begins the epoch of this number: what was measured before no longer counts.
-    pub fn begin_epoch(&self, number: u64) {
-        let (wall, began) = (self.clock.wall(), self.clock.mono());
-        *self.epoch.lock().unwrap_or_else(PoisonError::into_inner) =
-            Epoch { number, began, origin: origin(wall, began) };
+    /// Whether the wall clock can be believed.
+    #[must_use]
+    pub fn is_trusted(&self) -> bool {
+        self.state().trusted
     }
 
-    fn epoch(&self) -> Epoch {
-        *self.epoch.lock().unwrap_or_else(PoisonError::into_inner)
+    /// It cannot, until it is confirmed.
+    pub fn doubt(&self) {
+        self.state().trusted = false;
+    }
+
+    /// The wall clock is right as it stands.
+    pub fn confirm(&self) {
+        self.state().trusted = true;
+    }
+
+    /// Begins the epoch of this number, with the wall clock as it stands: what was measured before no longer
+    /// counts.
+    pub fn begin_epoch(&self, number: u64) {
+        let (began, origin) = (self.clock.mono(), origin(&*self.clock));
+        *self.state() = State { epoch: number, began, origin, trusted: false };
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn origin(wall: Timestamp, mono: Duration) -> Timestamp {
-    wall.saturating_sub(mono).unwrap_or(Timestamp::MIN)
+fn at(origin: Timestamp, mono: Duration) -> Timestamp {
+    origin.saturating_add(mono).unwrap_or(Timestamp::MAX)
+}
+
+fn origin(clock: &dyn Clock) -> Timestamp {
+    clock.wall().saturating_sub(clock.mono()).unwrap_or(Timestamp::MIN)
 }

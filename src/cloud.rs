@@ -14,7 +14,8 @@ use backup_core::{BackupId, DiskId, TargetName};
 use cbs::credentials::{Environment, ProvideCredentials, SdkFile};
 use cbs::limiter::{Lane, LaneSettings, LaneSnapshot, Lanes, Permit, Priority};
 use cbs::transport::{ReqwestTransport, Timeouts, Transport, TransportError, proxy_for};
-use cbs::{Action, BackupState, BackupsQuery, Client, DiskBackup, Ports, Settings};
+use cbs::{Action, BackupState, BackupsQuery, Client, DiskBackup, DisksQuery, Page, Ports, Settings};
+use jiff::SignedDuration;
 
 use crate::clock::Clock;
 use crate::config::{Config, CredentialSource, Target};
@@ -122,6 +123,31 @@ impl Cloud {
             }
             Err(error) => Err(chain(&error)),
         }
+    }
+
+    /// Asks for nothing in particular: any answer, even a refusal, has the cloud's time.
+    ///
+    /// # Errors
+    /// Why there was no answer, in words.
+    pub async fn ask_time(&self) -> Result<(), String> {
+        let page = Page { limit: 1, ..Page::from(0) };
+        let all = DisksQuery::Where(Vec::new());
+        match self.client.describe_disks(&all, page, Priority::Command).await {
+            Ok(_) => Ok(()),
+            Err(error) if error.request_id.is_some() => Ok(()),
+            Err(error) => Err(chain(&error)),
+        }
+    }
+
+    /// By how much the cloud's clock is ahead of ours, by its last reply.
+    #[must_use]
+    pub fn time_ahead(&self) -> Option<SignedDuration> {
+        self.client.server_offset()
+    }
+
+    /// What was learnt of the cloud's clock no longer counts: ours was set.
+    pub fn forget_time(&self) {
+        self.client.forget_server_time();
     }
 
     /// The lanes of the actions that the daemon uses.

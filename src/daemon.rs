@@ -1,6 +1,6 @@
 //! The daemon: all tasks over one app, from start to stop.
 //!
-//! Responsible for the order of things: the journal agrees with the configuration before a task moves; at a
+//! Responsible for the order of things: at a
 //! stop no new call is made and those under way are awaited. Signals and command lines belong to the caller.
 
 use std::sync::Arc;
@@ -8,10 +8,9 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 
-use crate::app::{App, Settings};
-use crate::journal::SharedError;
+use crate::app::App;
 use crate::tasks::driver::{Pulse, drive};
-use crate::tasks::{plan::Plan, submit::Submit, sync, tell, tell::Tell, track::Track, watch::Watch};
+use crate::tasks::{plan::Plan, submit::Submit, tell, tell::Tell, track::Track, watch::Watch};
 
 /// A task that has not moved for so long hangs: its sleeps are far shorter.
 const HANGS_AFTER: Duration = Duration::from_secs(120);
@@ -24,16 +23,13 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Brings the journal into line with the configuration and starts all tasks.
-    ///
-    /// # Errors
-    /// When the journal cannot be read or written.
-    pub async fn start(app: Arc<App>) -> Result<Self, SharedError> {
-        sync::sync(&app).await?;
+    /// Starts all tasks. What the configuration asks for is brought into the journal once the clock is known to
+    /// be right.
+    #[must_use]
+    pub fn start(app: Arc<App>) -> Self {
         let mut daemon = Self::start_without_planning(app);
         daemon.spawn(Plan);
-        daemon.spawn(Watch::default());
-        Ok(daemon)
+        daemon
     }
 
     /// Starts the tasks that carry runs to their end, and nothing that makes new ones.
@@ -43,6 +39,7 @@ impl Daemon {
         daemon.spawn(Submit::default());
         daemon.spawn(Track::default());
         daemon.spawn(Tell);
+        daemon.spawn(Watch::default());
         daemon
     }
 
@@ -56,16 +53,6 @@ impl Daemon {
     #[must_use]
     pub fn is_alive(&self) -> bool {
         self.pulses.iter().all(|pulse| pulse.age(&self.app) < HANGS_AFTER)
-    }
-
-    /// Puts another configuration in force.
-    ///
-    /// # Errors
-    /// When the journal cannot be read or written; the new configuration is in force all the same, and what is
-    /// missing in the journal is made good at the next start or reload.
-    pub async fn reload(&self, settings: Settings) -> Result<(), SharedError> {
-        self.app.replace_settings(settings);
-        sync::sync(&self.app).await
     }
 
     /// Makes no new call, awaits those under way, and says how the runs ended that ended by it.

@@ -4,6 +4,7 @@
 //! next instant wakes them, and a missed, late or doubled one changes nothing.
 
 pub mod attend;
+pub mod clock_check;
 pub mod driver;
 pub mod look;
 pub mod plan;

@@ -32,7 +32,6 @@ fn app(folder: &Path) -> Arc<App> {
         random: Random::from_seed(1),
         journal: Journal::new(Box::new(Sqlite::open(&folder.join(FILE)).unwrap()), Blocking::Inline),
         report: Arc::new(Deaf),
-        retry: config.retry.clone(),
     };
     App::new(parts, Settings { config, clouds: BTreeMap::new() })
 }

@@ -80,8 +80,7 @@ async fn play(disks: u32, state_dir: PathBuf) -> Outcome {
     let environment = night.environment();
     let Opened { app, .. } =
         open::app(Arc::new(config), Arc::clone(&clock), watcher.clone(), environment).await?;
-    let daemon =
-        Daemon::start(Arc::clone(&app)).await.map_err(|error| Failure::io("prepare the journal", &*error))?;
+    let daemon = Daemon::start(Arc::clone(&app));
     let heartbeat =
         Heartbeat::start(&app).await.map_err(|error| Failure::io("start the heartbeat", &error))?;
     let journal = app.parts.journal.clone();

@@ -100,8 +100,7 @@ pub(super) async fn app(
     let random = Random::from_system();
     let clouds = Clouds::new(Arc::clone(&clock), environment, config.guard, random.draw());
     let settings = settings(&config, &clouds)?;
-    let retry = config.retry.clone();
-    let parts = Parts { time: Time::new(clock, epoch), random, journal, report, retry };
+    let parts = Parts { time: Time::new(clock, epoch), random, journal, report };
     Ok(Opened { app: App::new(parts, settings), clouds })
 }
 

@@ -45,8 +45,7 @@ async fn serve(global: &Global, config: Arc<Config>) -> Outcome {
     let (Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup)) = signals else {
         return Err(Failure::new(Exit::InputOutput, "failed to listen for signals"));
     };
-    let daemon =
-        Daemon::start(Arc::clone(&app)).await.map_err(|error| Failure::io("prepare the journal", &*error))?;
+    let daemon = Daemon::start(Arc::clone(&app));
     let heartbeat =
         Heartbeat::start(&app).await.map_err(|error| Failure::io("start the heartbeat", &error))?;
     let (jobs, disks) = size(&config);
@@ -58,7 +57,7 @@ async fn serve(global: &Global, config: Arc<Config>) -> Outcome {
         tokio::select! {
             () = next(&mut terminate) => break,
             () = next(&mut interrupt) => break,
-            () = next(&mut hangup) => reload(global, &app, &daemon, &clouds).await,
+            () = next(&mut hangup) => reload(global, &app, &clouds),
             _ = alive.tick() => {
                 let status = status(&app).await;
                 if daemon.is_alive() {
@@ -100,7 +99,7 @@ fn say_first(config: &Config, global: &Global) {
 }
 
 /// Another configuration, if it has no mistakes; otherwise the old one stays in force.
-async fn reload(global: &Global, app: &Arc<App>, daemon: &Daemon, clouds: &cloud::Clouds) {
+fn reload(global: &Global, app: &App, clouds: &cloud::Clouds) {
     let before = app.settings();
     let loaded = open::config(&global.config).and_then(|config| {
         if config.state_dir != before.config.state_dir {
@@ -123,10 +122,8 @@ async fn reload(global: &Global, app: &Arc<App>, daemon: &Daemon, clouds: &cloud
         settings.clouds.entry(name.clone()).or_insert_with(|| cloud.clone());
     }
     let (jobs, disks) = size(&settings.config);
-    match daemon.reload(settings).await {
-        Ok(()) => app.say(&Event::new(Kind::DaemonReloaded, format!("{jobs} jobs on {disks} disks"))),
-        Err(error) => app.fault(&*error),
-    }
+    app.replace_settings(settings);
+    app.say(&Event::new(Kind::DaemonReloaded, format!("{jobs} jobs on {disks} disks")));
 }
 
 fn size(config: &Config) -> (usize, usize) {

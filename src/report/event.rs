@@ -96,6 +96,10 @@ kinds! {
     ClockRight = "clock.right", Info;
     /// The wall clock was set.
     ClockStepped = "clock.stepped", Warn;
+    /// The cloud does not answer, and the clock could not be checked: no backup is planned.
+    CloudUnreachable = "cloud.unreachable", Warn;
+    /// It answers.
+    CloudReachable = "cloud.reachable", Info;
     /// The system's time zones are older than the program's own.
     ZonesOld = "zones.old", Warn;
     /// The journal cannot be written: no backup is started.

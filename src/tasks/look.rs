@@ -30,7 +30,7 @@ pub async fn look(app: Arc<App>, cloud: Cloud, mut row: Row) {
     };
     let found = matches!(seen.look, Look::Found(..));
     let now = app.now();
-    match row.run.looked(&now, began, seen.look, app.parts.random.draw(), &app.parts.retry) {
+    match row.run.looked(&now, began, seen.look, app.parts.random.draw(), &app.settings().config.retry) {
         Ok(run) => row.run = run,
         Err(error) => return app.fault(&error),
     }

@@ -4,6 +4,7 @@
 //! (invariant 1). What is due is always computed from the configuration and the watermark, never remembered.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use backup_core::catch_up::{CaughtUp, catch_up};
@@ -14,6 +15,7 @@ use jiff::Timestamp;
 use tokio::sync::Notify;
 
 use super::driver::{InFlight, Task};
+use super::sync;
 use crate::app::App;
 use crate::config::{Config, Job};
 use crate::journal::{Change, Row, SharedError, Watermark};
@@ -26,11 +28,20 @@ const BATCH: usize = 1000;
 pub struct Plan;
 
 impl Task for Plan {
+    const NEEDS_CLOCK: bool = true;
+
     fn bell(app: &App) -> &Notify {
         &app.pokes.plan
     }
 
     async fn step(&mut self, app: &Arc<App>, _: &mut InFlight) -> Duration {
+        if !app.in_line.swap(true, Ordering::Relaxed)
+            && let Err(error) = sync::sync(app).await
+        {
+            app.in_line.store(false, Ordering::Relaxed);
+            app.fault(&*error);
+            return Duration::from_secs(1);
+        }
         loop {
             let now = app.now().wall;
             let answer =

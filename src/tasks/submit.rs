@@ -31,6 +31,8 @@ pub struct Submit {
 }
 
 impl Task for Submit {
+    const NEEDS_CLOCK: bool = true;
+
     fn bell(app: &App) -> &Notify {
         &app.pokes.submit
     }
@@ -96,7 +98,12 @@ async fn attempt(app: Arc<App>, cloud: Cloud, mut row: Row) {
     let at_answer = app.now();
     let took = at_answer.since(now.mark());
     let quota = matches!(&answer.reply, Reply::Setback { class: backup_core::retry::Class::Quota, .. });
-    let run = match row.run.reply(&at_answer, answer.reply, app.parts.random.draw(), &app.parts.retry) {
+    let run = match row.run.reply(
+        &at_answer,
+        answer.reply,
+        app.parts.random.draw(),
+        &app.settings().config.retry,
+    ) {
         Ok(run) => run,
         Err(error) => return app.fault(&error),
     };

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use backup_core::clock_check::TOLERANCE;
 use backup_core::run::Skip;
 use backup_core::schedule::Schedule;
 use backup_core::{DiskId, JobName};
@@ -23,7 +24,7 @@ use crate::zones;
 pub async fn sync(app: &App) -> Result<(), SharedError> {
     let settings = app.settings();
     let config = &settings.config;
-    let now = app.now().wall;
+    let (now, since) = (app.now().wall, app.in_force_since());
     let known = app.parts.journal.read(|store| store.watermarks()).await?;
     let mut known: BTreeMap<(JobName, DiskId), Watermark> =
         known.into_iter().map(|mark| ((mark.job.clone(), mark.disk.clone()), mark)).collect();
@@ -31,19 +32,21 @@ pub async fn sync(app: &App) -> Result<(), SharedError> {
     let (mut begun, mut owed) = (Vec::new(), Vec::new());
     for job in &config.jobs {
         let schedule = job.schedule.to_string();
-        let next_due = job.schedule.next_after(now);
+        let next_due = job.schedule.next_after(since);
         for disk in &job.disks {
             let begins = Watermark {
                 job: job.name.clone(),
                 disk: disk.clone(),
                 schedule: schedule.clone(),
-                planned_through: whole_second(now),
+                planned_through: whole_second(since),
                 next_due,
             };
             match known.remove(&(job.name.clone(), disk.clone())) {
+                // Planned by a clock that was ahead. Runs planned so wait for their time.
+                Some(mark) if mark.planned_through.duration_since(now) > TOLERANCE => begun.push(begins),
                 Some(mark) if mark.schedule == schedule => {}
                 Some(mark) => {
-                    owed.extend(owed_by_old_schedule(config, job, &mark, now));
+                    owed.extend(owed_by_old_schedule(config, job, &mark, since));
                     begun.push(begins);
                 }
                 None => begun.push(begins),

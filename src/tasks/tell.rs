@@ -22,6 +22,8 @@ const BATCH: usize = 500;
 pub struct Tell;
 
 impl Task for Tell {
+    const NEEDS_CLOCK: bool = false;
+
     fn bell(app: &App) -> &Notify {
         &app.pokes.tell
     }

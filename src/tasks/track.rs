@@ -31,6 +31,8 @@ pub struct Track {
 }
 
 impl Task for Track {
+    const NEEDS_CLOCK: bool = true;
+
     fn bell(app: &App) -> &Notify {
         &app.pokes.track
     }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use backup_core::TargetName;
 use tokio::sync::Notify;
 
+use super::clock_check::ClockCheck;
 use super::driver::{InFlight, Task};
 use super::requests;
 use crate::app::App;
@@ -20,35 +21,24 @@ const EVERY: Duration = Duration::from_secs(1);
 /// The task.
 #[derive(Default)]
 pub struct Watch {
+    clock: ClockCheck,
     slowed: BTreeMap<(TargetName, &'static str), bool>,
 }
 
 impl Task for Watch {
+    const NEEDS_CLOCK: bool = false;
+
     fn bell(app: &App) -> &Notify {
         &app.pokes.watch
     }
 
-    async fn step(&mut self, app: &Arc<App>, _: &mut InFlight) -> Duration {
+    async fn step(&mut self, app: &Arc<App>, in_flight: &mut InFlight) -> Duration {
         if let Err(error) = requests::take_up_all(app).await {
             app.fault(&*error);
         }
-        notice_step(app).await;
+        self.clock.step(app, in_flight).await;
         self.notice_lanes(app);
         EVERY
-    }
-}
-
-/// After a step of the wall clock nothing that was measured before counts: a new epoch begins, and every run
-/// is looked at anew.
-async fn notice_step(app: &App) {
-    let Some(by) = app.parts.time.stepped() else { return };
-    match app.parts.journal.read(|store| store.begin_epoch()).await {
-        Ok(number) => {
-            app.parts.time.begin_epoch(number);
-            app.say(&Event::new(Kind::ClockStepped, format!("the wall clock was set, by {by:#}")));
-            app.pokes.all();
-        }
-        Err(error) => app.fault(&*error),
     }
 }
 

@@ -201,9 +201,8 @@ impl World {
             random,
             journal: self.journal.clone(),
             report: self.ears.clone(),
-            retry: self.config.retry.clone(),
         };
-        Daemon::start(App::new(parts, settings)).await.unwrap()
+        Daemon::start(App::new(parts, settings))
     }
 
     /// All rows of the journal.

@@ -4,6 +4,7 @@
 //! runtime; `now` and random numbers are parameters. The manifest shows it.
 
 pub mod catch_up;
+pub mod clock_check;
 pub mod id;
 pub mod moment;
 pub mod next_step;
