@@ -73,12 +73,14 @@ pub struct Pokes {
     pub tell: Notify,
     /// The watcher's.
     pub watch: Notify,
+    /// The compactor's.
+    pub compact: Notify,
 }
 
 impl Pokes {
     /// Rings all of them.
     pub fn all(&self) {
-        for bell in [&self.plan, &self.submit, &self.track, &self.tell, &self.watch] {
+        for bell in [&self.plan, &self.submit, &self.track, &self.tell, &self.watch, &self.compact] {
             bell.notify_one();
         }
     }

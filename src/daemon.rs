@@ -10,7 +10,9 @@ use tokio::task::JoinSet;
 
 use crate::app::App;
 use crate::tasks::driver::{Pulse, drive};
-use crate::tasks::{plan::Plan, submit::Submit, tell, tell::Tell, track::Track, watch::Watch};
+use crate::tasks::{
+    compact::Compact, plan::Plan, submit::Submit, tell, tell::Tell, track::Track, watch::Watch,
+};
 
 /// A task that has not moved for so long hangs: its sleeps are far shorter.
 const HANGS_AFTER: Duration = Duration::from_secs(120);
@@ -29,6 +31,7 @@ impl Daemon {
     pub fn start(app: Arc<App>) -> Self {
         let mut daemon = Self::start_without_planning(app);
         daemon.spawn(Plan);
+        daemon.spawn(Compact::default());
         daemon
     }
 

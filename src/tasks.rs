@@ -5,6 +5,7 @@
 
 pub mod attend;
 pub mod clock_check;
+pub mod compact;
 pub mod driver;
 pub mod look;
 pub mod plan;

@@ -4,9 +4,9 @@
 
 use std::time::Duration;
 
-use backup_core::run::{Policy, State, WhenFull};
+use backup_core::run::{Policy, Skip, State, WhenFull};
 use backup_core::{Now, Run};
-use cbs_backupd::journal::{Change, Row, Sqlite, Stage, Store};
+use cbs_backupd::journal::{Change, Filter, Row, Sqlite, Stage, Store};
 use jiff::Timestamp;
 
 fn at(second: i64) -> Timestamp {
@@ -110,6 +110,37 @@ fn an_ended_run_is_told_once_and_changes_no_more() {
         assert_eq!(store.unreported(10).unwrap().len(), 1);
         store.apply(&[Change::Reported(vec![run.id])]).unwrap();
         assert!(store.unreported(10).unwrap().is_empty());
+    }
+}
+
+/// A run of this due instant, ended at once.
+fn ended(store: &mut dyn Store, due: i64, state: State) {
+    let mut row = row("db/disk-1a2b3c4d/19700101T000000Z", due);
+    row.run.id.due = at(due);
+    let mut run = row.run.clone();
+    run.state = state;
+    let save = Change::Save { run: run.clone(), attend_at: at(0), now: at(due + 5) };
+    store.apply(&[Change::Ask(row), save, Change::Reported(vec![run.id])]).unwrap();
+}
+
+#[test]
+fn old_runs_are_forgotten_save_the_last_good_one_and_what_came_after() {
+    for (mut store, _folder) in stores() {
+        let good = |number| State::Completed { backup: format!("dbp-{number}").parse().unwrap() };
+        ended(&mut *store, 10, good(1));
+        ended(&mut *store, 20, State::Skipped { why: Skip::Late });
+        ended(&mut *store, 30, good(2));
+        ended(&mut *store, 40, State::Skipped { why: Skip::Late });
+        let dues = |store: &dyn Store| -> Vec<i64> {
+            let all = Filter { limit: 10, ..Filter::default() };
+            store.history(&all).unwrap().iter().map(|row| row.run.id.due.as_second()).collect()
+        };
+        assert_eq!(store.apply(&[Change::Compact { before: at(15) }]).unwrap(), [false], "it ended at 15");
+        assert_eq!(store.apply(&[Change::Compact { before: at(16) }]).unwrap(), [true]);
+        assert_eq!(dues(&*store), [40, 30, 20]);
+        assert_eq!(store.apply(&[Change::Compact { before: at(1000) }]).unwrap(), [true]);
+        assert_eq!(dues(&*store), [40, 30]);
+        assert_eq!(store.apply(&[Change::Compact { before: at(1000) }]).unwrap(), [false]);
     }
 }
 

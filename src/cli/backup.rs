@@ -18,11 +18,10 @@ use crate::config::Config;
 use crate::daemon::Daemon;
 use crate::journal::{Answer, Change, Journal, Request, Row};
 use crate::report::log::Log;
-use crate::tasks::requests;
 
 /// How often the journal is asked.
 const EVERY: Duration = Duration::from_millis(200);
-/// A daemon that lives takes a request up long before.
+/// A daemon that lives, and reaches the cloud, takes a request up long before.
 const TAKEN_UP_WITHIN: Duration = Duration::from_secs(30);
 
 #[derive(Args)]
@@ -97,10 +96,8 @@ async fn by_ourselves(config: &Arc<Config>, request: Request, common: &Common) -
         open::app(Arc::clone(config), open::clock(), Arc::new(Log), open::environment()).await?;
     let journal = app.parts.journal.clone();
     let number = submit(&journal, request, common).await?;
-    requests::take_up_all(&app).await.map_err(|error| Failure::io("take the request up", &*error))?;
-    let runs = answer(&journal, number, Duration::ZERO).await?;
     let daemon = Daemon::start_without_planning(app);
-    let rows = ended(&journal, &runs, false).await;
+    let rows = async { ended(&journal, &answer(&journal, number).await?, false).await }.await;
     daemon.stop().await;
     rows
 }
@@ -110,7 +107,7 @@ async fn by_the_daemon(config: &Config, request: Request, common: &Common) -> Re
     let journal =
         Journal::open(&config.state_dir).map_err(|error| Failure::io("open the journal", &error))?;
     let number = submit(&journal, request, common).await?;
-    let runs = answer(&journal, number, TAKEN_UP_WITHIN).await?;
+    let runs = answer(&journal, number).await?;
     ended(&journal, &runs, common.no_wait).await
 }
 
@@ -126,7 +123,7 @@ async fn submit(journal: &Journal, body: Request, common: &Common) -> Result<i64
 }
 
 /// The runs that a request became.
-async fn answer(journal: &Journal, number: i64, patience: Duration) -> Result<Vec<RunId>, Failure> {
+async fn answer(journal: &Journal, number: i64) -> Result<Vec<RunId>, Failure> {
     let wait = async {
         loop {
             let answer = journal.read(move |store| store.answer(number)).await;
@@ -139,9 +136,16 @@ async fn answer(journal: &Journal, number: i64, patience: Duration) -> Result<Ve
             }
         }
     };
-    let late =
-        |_| Failure::new(Exit::InputOutput, "the daemon holds the journal and does not take the request up");
-    tokio::time::timeout(patience.max(EVERY), wait).await.unwrap_or_else(|elapsed| Err(late(elapsed)))
+    let late = |_| {
+        Failure::new(
+            Exit::InputOutput,
+            format_args!(
+                "the request was not taken up within {} s (the log says why); it is kept, and taken up once that is possible",
+                TAKEN_UP_WITHIN.as_secs()
+            ),
+        )
+    };
+    tokio::time::timeout(TAKEN_UP_WITHIN, wait).await.unwrap_or_else(|elapsed| Err(late(elapsed)))
 }
 
 /// The rows of runs, once they have ended.

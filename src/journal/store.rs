@@ -117,6 +117,12 @@ pub enum Change {
     Pause(Subject, Timestamp),
     /// And resumed. Left out where it was not paused.
     Resume(Subject),
+    /// Runs that ended before this, and requests answered before, are forgotten, a batch of them: told ones that
+    /// a completed run of the same job and disk follows. Left out where there are none.
+    Compact {
+        /// The instant.
+        before: Timestamp,
+    },
     /// Every run that has not ended wants attention now.
     AttendToAll,
 }

@@ -129,6 +129,25 @@ pub(super) fn apply(write: &Transaction<'_>, change: &Change) -> rusqlite::Resul
             let (kind, name) = key(subject);
             execute(write, "DELETE FROM pauses WHERE kind = ?1 AND name = ?2", [kind, name])
         }
+        Change::Compact { before } => {
+            let runs = execute(
+                write,
+                // A run ends after it is due: the index over `due` narrows the search.
+                "DELETE FROM runs WHERE (job, disk, due) IN (
+                     SELECT job, disk, due FROM runs r
+                     WHERE r.due < ?1 / 1000 AND r.ended_at < ?1 AND r.reported = 1
+                       AND EXISTS (SELECT 1 FROM runs n WHERE n.job = r.job AND n.disk = r.disk AND n.due > r.due
+                                   AND n.state = 'completed')
+                     LIMIT 500)",
+                [millis(*before)],
+            )?;
+            let requests = execute(
+                write,
+                "DELETE FROM requests WHERE made_at < ?1 AND answer IS NOT NULL",
+                [millis(*before)],
+            )?;
+            Ok(runs || requests)
+        }
         Change::AttendToAll => {
             execute(write, "UPDATE runs SET attend_at = 0, version = version + 1 WHERE ended_at IS NULL", [])?;
             Ok(true)
