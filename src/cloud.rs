@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroU32;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use backup_core::retry::Class;
@@ -32,6 +32,8 @@ const BEING_MADE: [&str; 3] = [
 #[derive(Clone)]
 pub struct Cloud {
     client: Client,
+    /// What is wrong with the credential, by the last call that says something of it.
+    credential: Arc<Mutex<Option<String>>>,
 }
 
 /// What a create was answered.
@@ -62,7 +64,7 @@ impl Cloud {
 
     /// Asks for a backup.
     pub async fn create(&self, turn: Permit, disk: &DiskId, name: &str) -> Created {
-        match self.client.create_disk_backup(turn, disk.as_str(), name).await {
+        match self.heed(self.client.create_disk_backup(turn, disk.as_str(), name).await) {
             Ok(accepted) => match accepted.backup_id.parse() {
                 Ok(backup) => Created {
                     reply: Reply::Accepted(backup),
@@ -87,7 +89,7 @@ impl Cloud {
     /// Looks for a disk's backup of this name in a complete listing. Of several, a NORMAL one is taken, the oldest.
     pub async fn look(&self, disk: &DiskId, name: &str, priority: Priority) -> Looked {
         let query = BackupsQuery::ByDisks(vec![disk.to_string()]);
-        let listed = match self.client.list_disk_backups(&query, priority).await {
+        let listed = match self.heed(self.client.list_disk_backups(&query, priority).await) {
             Ok(listed) => listed,
             Err(error) => return Looked { look: Look::Incomplete, twins: 0, problem: Some(chain(&error)) },
         };
@@ -112,7 +114,7 @@ impl Cloud {
     /// Why there is no answer, in words.
     pub async fn poll(&self, ids: &[BackupId]) -> Result<HashMap<BackupId, Sighting>, String> {
         let query = BackupsQuery::ByIds(ids.iter().map(ToString::to_string).collect());
-        match self.client.list_disk_backups(&query, Priority::Tracking).await {
+        match self.heed(self.client.list_disk_backups(&query, Priority::Tracking).await) {
             Ok(listed) => Ok(listed
                 .iter()
                 .filter_map(|backup| Some((backup.id.parse().ok()?, sighting(backup))))
@@ -132,7 +134,7 @@ impl Cloud {
     pub async fn ask_time(&self) -> Result<(), String> {
         let page = Page { limit: 1, ..Page::from(0) };
         let all = DisksQuery::Where(Vec::new());
-        match self.client.describe_disks(&all, page, Priority::Command).await {
+        match self.heed(self.client.describe_disks(&all, page, Priority::Command).await) {
             Ok(_) => Ok(()),
             Err(error) if error.request_id.is_some() => Ok(()),
             Err(error) => Err(chain(&error)),
@@ -150,6 +152,25 @@ impl Cloud {
         self.client.forget_server_time();
     }
 
+    /// What is wrong with the credential, in words; none if it was good when it was last used.
+    #[must_use]
+    pub fn credential_problem(&self) -> Option<String> {
+        self.credential.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes what an answer says of the credential.
+    fn heed<T>(&self, answer: Result<T, cbs::Error>) -> Result<T, cbs::Error> {
+        let problem = match &answer {
+            Ok(_) => None,
+            Err(error) if is_of_the_credential(error) => Some(chain(error)),
+            // Without a word of the cloud nothing is known; with another word it was good enough to be heard.
+            Err(error) if error.request_id.is_none() => return answer,
+            Err(_) => None,
+        };
+        *self.credential.lock().unwrap_or_else(PoisonError::into_inner) = problem;
+        answer
+    }
+
     /// The lanes of the actions that the daemon uses.
     pub fn lanes(&self) -> impl Iterator<Item = (&'static str, LaneSnapshot)> + '_ {
         [Action::CreateDiskBackup, Action::DescribeDiskBackups].into_iter().map(|action| {
@@ -162,6 +183,13 @@ impl Cloud {
 fn setback(class: Class, code: Option<String>, unknown: bool, hint: Option<Duration>) -> Reply {
     let sign_of_ours = code.as_deref().is_some_and(|code| BEING_MADE.contains(&code));
     Reply::Setback { class, code, unknown, sign_of_ours, hint }
+}
+
+/// Whether the credential itself is at fault, rather than what it may do.
+fn is_of_the_credential(error: &cbs::Error) -> bool {
+    let refused = error.class == cbs::Class::Refused
+        && error.code.as_deref().is_some_and(|code| code.starts_with("AuthFailure"));
+    refused || error.class == cbs::Class::Credentials
 }
 
 fn sighting(backup: &DiskBackup) -> Sighting {
@@ -227,11 +255,12 @@ impl Clouds {
         Self { lanes, clock, environment, transport: Box::new(transport) }
     }
 
-    /// A client for each target of a configuration.
+    /// A client for each target of a configuration, with lanes at the rates that it asks for.
     ///
     /// # Errors
     /// When a transport cannot be made.
     pub fn of(&self, config: &Config) -> Result<BTreeMap<TargetName, Cloud>, TransportError> {
+        self.lanes.ask_anew();
         let each = |(name, target): (&TargetName, &Target)| Ok((name.clone(), self.cloud(target)?));
         config.targets.iter().map(each).collect()
     }
@@ -254,7 +283,7 @@ impl Clouds {
             clock: Arc::new(ForCloud(Arc::clone(&self.clock))),
             lanes: Arc::clone(&self.lanes),
         };
-        Ok(Cloud { client: Client::new(settings, ports) })
+        Ok(Cloud { client: Client::new(settings, ports), credential: Arc::default() })
     }
 
     fn credentials(&self, source: &CredentialSource) -> Arc<dyn ProvideCredentials> {

@@ -5,7 +5,7 @@
 
 mod process;
 
-use process::{Setup, World, contains_secret, disk};
+use process::{KEY, Setup, World, contains_secret, disk};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use serde_json::Value;
@@ -82,6 +82,27 @@ fn a_failed_run_can_be_tried_again() {
     let again = world.json(&["retry", runs[0]["run"].as_str().unwrap(), "--json"]);
     assert_eq!((&again[0]["state"], &again[0]["run"]), (&"completed".into(), &runs[0]["run"]));
     assert_eq!(world.copies(), [1]);
+}
+
+#[test]
+fn a_credential_that_fails_is_said_once_and_so_is_that_it_is_good_again() {
+    let world = World::new(Setup::default());
+    let file = world.folder.path().join("credentials");
+    std::fs::write(&file, "[default]\nsecret_id = AKIDtest\nsecret_key = of-yesterday\n").unwrap();
+    let config = std::fs::read_to_string(world.config()).unwrap();
+    let source = format!("credentials: {{ source: file, path: {} }}", file.display());
+    let config = config.replace("rate_limit: 20", &format!("rate_limit: 20, {source}"));
+    std::fs::write(world.config(), config).unwrap();
+    let mut daemon = world.daemon_with_log("info");
+    let failed = daemon.until("credentials.failed");
+    assert!(failed["message"].as_str().unwrap().contains("AuthFailure.SignatureFailure"), "{failed}");
+    world.json(&["backup", &disk(0), "--no-wait", "--json"]);
+    daemon.until("backup.retry");
+    std::fs::write(&file, format!("[default]\nsecret_id = AKIDtest\nsecret_key = {KEY}\n")).unwrap();
+    let events: Vec<_> =
+        std::iter::from_fn(|| daemon.next()).take_while(|line| line["event"] != "backup.completed").collect();
+    let said = |name: &str| events.iter().filter(|line| line["event"] == name).count();
+    assert_eq!((said("credentials.failed"), said("credentials.refreshed")), (0, 1), "{events:#?}");
 }
 
 #[test]

@@ -88,8 +88,10 @@ kinds! {
     LaneThrottled = "lane.throttled", Warn;
     /// The lane is at its full rate again.
     LaneRecovered = "lane.recovered", Info;
-    /// The credential could not be had.
+    /// The credential could not be had, or the cloud refuses it.
     CredentialsFailed = "credentials.failed", Error;
+    /// It is good again.
+    CredentialsRefreshed = "credentials.refreshed", Info;
     /// The wall clock and the cloud's, or its own past, disagree.
     ClockWrong = "clock.wrong", Error;
     /// They agree again.

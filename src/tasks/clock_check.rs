@@ -5,8 +5,8 @@
 //! and for saying what is wrong. Until then nothing is planned, sent or concluded: see
 //! [`super::driver::Task::NEEDS_CLOCK`].
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use backup_core::clock_check::{Verdict, judge};
@@ -43,8 +43,8 @@ struct Said {
 struct Answers {
     /// There was an answer, and no date in it.
     undated: AtomicBool,
-    /// There was none at all.
-    missing: AtomicBool,
+    /// Why there was none at all.
+    problem: Mutex<Option<String>>,
 }
 
 impl ClockCheck {
@@ -114,10 +114,11 @@ impl ClockCheck {
     }
 
     fn say_unreachable(&mut self, app: &App) {
-        if self.answers.missing.load(Ordering::Relaxed)
+        let problem = self.answers.problem.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(problem) = problem
             && !std::mem::replace(&mut self.said.unreachable, true)
         {
-            let message = "the cloud does not answer; no backup is planned or made before it does";
+            let message = format!("no backup is planned or made before the cloud has answered: {problem}");
             app.say(&Event::new(Kind::CloudUnreachable, message));
         }
     }
@@ -142,8 +143,7 @@ async fn ask(app: Arc<App>, cloud: Cloud, answers: Arc<Answers>) {
     match answered {
         Ok(()) => answers.undated.store(cloud.time_ahead().is_none(), Ordering::Relaxed),
         Err(problem) => {
-            tracing::debug!("the cloud was asked for its time: {problem}");
-            answers.missing.store(true, Ordering::Relaxed);
+            *answers.problem.lock().unwrap_or_else(PoisonError::into_inner) = Some(problem);
         }
     }
 }

@@ -1,8 +1,9 @@
-//! Notices what nobody pokes for: requests of commands, a wall clock that was set, lanes that slow down.
+//! Notices what nobody pokes for: requests of commands, a wall clock that was set, lanes that slow down,
+//! credentials that fail.
 //!
 //! Responsible for looking once a second, cheaply.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +23,8 @@ const EVERY: Duration = Duration::from_secs(1);
 #[derive(Default)]
 pub struct Watch {
     clock: ClockCheck,
+    /// Targets whose credential was said to have failed.
+    locked_out: BTreeSet<TargetName>,
     slowed: BTreeMap<(TargetName, &'static str), bool>,
 }
 
@@ -41,11 +44,25 @@ impl Task for Watch {
             app.fault(&*error);
         }
         self.notice_lanes(app);
+        self.notice_credentials(app);
         EVERY
     }
 }
 
 impl Watch {
+    fn notice_credentials(&mut self, app: &App) {
+        for (target, cloud) in &app.settings().clouds {
+            let (kind, message) = match cloud.credential_problem() {
+                Some(problem) if self.locked_out.insert(target.clone()) => (Kind::CredentialsFailed, problem),
+                None if self.locked_out.remove(target) => {
+                    (Kind::CredentialsRefreshed, "the credential is good again".to_owned())
+                }
+                _ => continue,
+            };
+            app.say(&Event::new(kind, message).with(|fields| fields.target = Some(target.to_string())));
+        }
+    }
+
     fn notice_lanes(&mut self, app: &App) {
         for (target, cloud) in &app.settings().clouds {
             for (action, lane) in cloud.lanes() {

@@ -9,11 +9,11 @@ use cbs_sim::Ledger;
 use serde_json::Value;
 use tempfile::TempDir;
 
-const KEY: &str = "the-secret-key-that-nobody-may-see";
+pub(crate) const KEY: &str = "the-secret-key-that-nobody-may-see";
 
 /// A simulator, a configuration and a state directory.
 pub(crate) struct World {
-    folder: TempDir,
+    pub(crate) folder: TempDir,
     sim: Child,
     url: String,
     setup: Setup,
@@ -76,7 +76,8 @@ impl World {
         let text = format!(
             "owner: ops1\ntimezone: UTC\nstate_dir: {}\nsettle: 2s\nretry:\n  \
              passing: {{ shortest: 100ms, first: 500ms, longest: 2s }}\n  \
-             busy: {{ shortest: 100ms, first: 500ms, longest: 2s }}\n\
+             busy: {{ shortest: 100ms, first: 500ms, longest: 2s }}\n  \
+             person: {{ shortest: 100ms, first: 500ms, longest: 2s }}\n\
              targets:\n  default: {{ region: ap-guangzhou, endpoint: \"{}\", rate_limit: {rate_limit}, call_timeout: 1s }}\n\
              jobs:\n  - name: db\n    disks: [{disks}]\n    schedule: \"{schedule}\"\n",
             self.state_dir().display(),

@@ -11,7 +11,7 @@
 mod pace;
 mod queue;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -86,14 +86,27 @@ pub struct LaneKey {
 #[derive(Debug, Default)]
 pub struct Lanes {
     settings: LaneSettings,
-    lanes: Mutex<BTreeMap<LaneKey, Arc<Lane>>>,
+    known: Mutex<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    lanes: BTreeMap<LaneKey, Arc<Lane>>,
+    /// Those whose rate was asked for since it was last asked for anew.
+    asked: BTreeSet<LaneKey>,
 }
 
 impl Lanes {
     /// No lane yet.
     #[must_use]
     pub fn new(settings: LaneSettings) -> Self {
-        Self { settings, lanes: Mutex::default() }
+        Self { settings, known: Mutex::default() }
+    }
+
+    /// From now on the rates of all lanes are asked for anew: a configuration was read again. Lanes go on as they
+    /// are, and one that nobody asks for keeps its rate.
+    pub fn ask_anew(&self) {
+        self.known().asked.clear();
     }
 
     /// The lane of this key, at the lowest of the rates (calls a second) that were asked for it.
@@ -101,19 +114,25 @@ impl Lanes {
     /// A lane that is new releases nothing for a second: what ran before this process may just have called.
     #[must_use]
     pub fn lane(&self, key: LaneKey, rate: NonZeroU32) -> Arc<Lane> {
-        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-        let lane = lanes.entry(key).or_insert_with(|| Arc::new(Lane::new(rate, self.settings)));
-        if f64::from(rate.get()) < lane.snapshot().limit {
+        let mut known = self.known();
+        let lane = known.lanes.entry(key.clone()).or_insert_with(|| Arc::new(Lane::new(rate, self.settings)));
+        let lane = Arc::clone(lane);
+        let (wanted, limit) = (f64::from(rate.get()), lane.snapshot().limit);
+        let first = known.asked.insert(key);
+        if wanted < limit || (first && wanted > limit) {
             lane.set_limit(rate);
         }
-        Arc::clone(lane)
+        lane
     }
 
     /// All lanes, by key.
     #[must_use]
     pub fn all(&self) -> Vec<(LaneKey, Arc<Lane>)> {
-        let lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-        lanes.iter().map(|(key, lane)| (key.clone(), Arc::clone(lane))).collect()
+        self.known().lanes.iter().map(|(key, lane)| (key.clone(), Arc::clone(lane))).collect()
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

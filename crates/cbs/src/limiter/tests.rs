@@ -331,6 +331,14 @@ async fn a_lane_is_shared_by_key_at_the_lowest_rate_asked() {
     assert_eq!(first.snapshot().limit, 5.0);
     assert!(!Arc::ptr_eq(&first, &lanes.lane(key("cbs.ap-shanghai.tencentcloudapi.com"), rate(20))));
     assert_eq!(lanes.all().len(), 2);
+    // Read again, a configuration may ask for more; the lowest counts all the same.
+    lanes.ask_anew();
+    for (asked, limit) in [(40, 40.0), (30, 30.0), (50, 30.0)] {
+        assert_eq!(lanes.lane(key("cbs.tencentcloudapi.com"), rate(asked)).snapshot().limit, limit);
+    }
+    lanes.ask_anew();
+    let third = lanes.lane(key("cbs.tencentcloudapi.com"), rate(5));
+    assert_eq!(first.snapshot().limit, 5.0);
 
     let left = pass(&first, Priority::Command).await;
     assert_eq!(pass(&third, Priority::Command).await - left, Duration::from_millis(201));
