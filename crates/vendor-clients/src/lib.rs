@@ -21,7 +21,8 @@ use sha2::{Digest, Sha256};
 /// If the environment cannot be made, or the script fails.
 #[must_use]
 pub fn run(tmpdir: &str, script: impl AsRef<Path>, arguments: &[&str], input: &str) -> String {
-    let mut python = Command::new(python(tmpdir))
+    let python = python(tmpdir);
+    let mut python = Command::new(&python)
         .arg(script.as_ref())
         .args(arguments)
         // A proxy of the machine's is not for the loopback.
@@ -30,6 +31,8 @@ pub fn run(tmpdir: &str, script: impl AsRef<Path>, arguments: &[&str], input: &s
         // A signature's date is of UTC wherever its maker is.
         .env("TZ", "Asia/Shanghai")
         .env("PYTHONIOENCODING", "utf-8")
+        // Nothing is to be written beside the scripts.
+        .env("PYTHONPYCACHEPREFIX", python.with_file_name("pycache"))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
