@@ -1,27 +1,16 @@
 //! The vendor's Python SDK and this crate sign the same bytes alike, and would send the same request.
 //!
-//! `vendor_signature.py` asks the SDK.
-
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
+//! `signature.py` asks the SDK.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime};
 
-use cbs::credentials::Environment;
-use cbs::limiter::LaneSettings;
-use cbs::{
-    Action, BackupsQuery, Client, Clock, DisksQuery, Filter, HttpRequest, HttpResponse, Lanes, Page, Ports,
-    Priority, Settings, Transport, TransportError,
-};
-use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
+use cbs::{Action, BackupsQuery, DisksQuery, Filter, HttpRequest, Page, Priority};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 
-const ID: &str = "AKIDz8krbsJ5yKBZQpn74WFkmLPx3EXAMPLE";
-const KEY: &str = "Gu5t9xGARNpq86cd98joQYCN3EXAMPLE";
+use crate::{ID, KEY, Recorder, client, run};
+
 const TOKEN: &str = "a/token+with=all.sorts-of_characters";
 
 /// Around midnight in UTC: of a day, of a leap day, of a year.
@@ -68,9 +57,7 @@ struct Answer {
 }
 
 fn ask_the_sdk(calls: &[Call]) -> Vec<Answer> {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vendor_signature.py");
-    let input = serde_json::to_string(calls).unwrap();
-    let answers = vendor_clients::run(env!("CARGO_TARGET_TMPDIR"), script, &[], &input);
+    let answers = run("signature.py", &serde_json::to_string(calls).unwrap());
     let answers: Vec<Answer> = serde_json::from_str(&answers).unwrap();
     assert_eq!(answers.len(), calls.len());
     answers
@@ -136,46 +123,12 @@ fn the_sdk_signs_the_same_bytes_alike() {
     println!("{} requests signed alike", calls.len());
 }
 
-/// Stands still at the very end of a second, which no signature may round up.
-struct At(Timestamp);
-
-impl Clock for At {
-    fn now(&self) -> SystemTime {
-        SystemTime::from(self.0) + Duration::from_nanos(999_999_999)
-    }
-}
-
-/// Keeps what is sent, and answers with what any action takes for an answer.
-#[derive(Default)]
-struct Recorder(Mutex<Vec<HttpRequest>>);
-
-impl Transport for Recorder {
-    fn send(&self, request: HttpRequest) -> BoxFuture<'_, Result<HttpResponse, TransportError>> {
-        self.0.lock().unwrap().push(request);
-        let body = json!({"Response": {"DiskBackupId": "dbp-1", "TotalCount": 0, "RequestId": "r"}});
-        let reply = HttpResponse { status: 200, body: body.to_string().into(), ..HttpResponse::default() };
-        futures_util::future::ready(Ok(reply)).boxed()
-    }
-}
-
 /// What the client sends for one call of each kind.
 async fn sent_by_the_client(endpoint: &str, at: Timestamp, token: Option<&'static str>) -> Vec<HttpRequest> {
-    let recorder = Arc::new(Recorder::default());
-    let credentials = Environment::new(move |name| match name {
-        "TENCENTCLOUD_SECRET_ID" => Some(ID.to_owned()),
-        "TENCENTCLOUD_SECRET_KEY" => Some(KEY.to_owned()),
-        "TENCENTCLOUD_TOKEN" => token.map(ToOwned::to_owned),
-        _ => None,
-    });
-    let mut settings = Settings::new("ap-guangzhou", "100001").unwrap();
-    settings.endpoint = endpoint.parse().unwrap();
-    let ports = Ports {
-        credentials: Arc::new(credentials),
-        transport: Arc::clone(&recorder) as _,
-        clock: Arc::new(At(at)),
-        lanes: Arc::new(Lanes::new(LaneSettings::default())),
-    };
-    let client = Client::new(settings, ports);
+    // What any action takes for an answer.
+    let answer = r#"{"Response":{"DiskBackupId":"dbp-1","TotalCount":0,"RequestId":"r"}}"#;
+    let recorder = Recorder::new(Action::ALL.map(|action| (action.to_string(), answer.to_owned())).into());
+    let client = client(&recorder, endpoint, at, token);
 
     let (sixty, hundred) = (format!("ops1_{}_20261124T183000Z", "j".repeat(38)), "备".repeat(100));
     assert_eq!((sixty.chars().count(), hundred.chars().count()), (60, 100));
@@ -195,7 +148,7 @@ async fn sent_by_the_client(endpoint: &str, at: Timestamp, token: Option<&'stati
         client.describe_disks(&query, Page::default(), Priority::Reconcile).await.unwrap();
     }
     client.delete_disk_backup("dbp-1", Priority::Retention).await.unwrap();
-    recorder.0.lock().unwrap().clone()
+    recorder.sent.lock().unwrap().clone()
 }
 
 #[tokio::test(start_paused = true)]
