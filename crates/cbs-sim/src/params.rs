@@ -116,14 +116,19 @@ impl Params {
         Ok((total, listing.into_iter().skip(offset).take(size(limit)).collect()))
     }
 
-    /// Sorts a listing by a key that rises, as `Order` says: the newest first, where it says nothing.
-    pub(crate) fn order<T, K: Ord>(&self, listing: &mut [T], key: impl Fn(&T) -> K) -> Result<(), ApiError> {
-        if self.text("OrderField").is_some_and(|field| field != "CREATE_TIME") {
-            return Err(ApiError::invalid_value("OrderField", "CREATE_TIME"));
+    /// Sorts a listing by a key that stands for any of the fields, as `Order` says: rising, where it says nothing.
+    pub(crate) fn order<T, K: Ord>(
+        &self,
+        listing: &mut [T],
+        fields: &[&str],
+        key: impl Fn(&T) -> K,
+    ) -> Result<(), ApiError> {
+        if self.text("OrderField").is_some_and(|field| !fields.contains(&field)) {
+            return Err(ApiError::invalid_value("OrderField", &fields.join(" or ")));
         }
         match self.text("Order") {
-            Some("ASC") => listing.sort_by_key(key),
-            None | Some("DESC") => listing.sort_by_key(|item| std::cmp::Reverse(key(item))),
+            None | Some("ASC") => listing.sort_by_key(key),
+            Some("DESC") => listing.sort_by_key(|item| std::cmp::Reverse(key(item))),
             Some(_) => return Err(ApiError::invalid_value("Order", "ASC or DESC")),
         }
         Ok(())

@@ -90,7 +90,7 @@ fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
 /// What identifies an item of a listing: without it the listing says nothing.
 fn id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     let id = String::deserialize(deserializer)?;
-    if id.is_empty() { Err(serde::de::Error::custom("an id is empty")) } else { Ok(id) }
+    if id.trim().is_empty() { Err(serde::de::Error::custom("an id is empty")) } else { Ok(id) }
 }
 
 /// A `CreateTime`, if it can be read: nothing important is decided by it.
@@ -104,5 +104,7 @@ fn parse_create_time(text: &str) -> Option<Timestamp> {
     text.parse().ok().or_else(|| beijing.to_timestamp(text.parse::<DateTime>().ok()?).ok())
 }
 
+#[cfg(test)]
+mod spoilt;
 #[cfg(test)]
 mod tests;

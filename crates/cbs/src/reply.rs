@@ -1,7 +1,7 @@
 //! What a reply says.
 //!
-//! Responsible for telling a success from everything else: HTTP 200 may hold an error, and what holds neither is
-//! no success. It refuses to guess.
+//! Responsible for telling a success from everything else: HTTP 200 may hold an error, and what has not even the
+//! id of its request is no answer of the cloud's. It refuses to guess.
 
 use std::time::Duration;
 
@@ -44,6 +44,9 @@ fn read_body(action: Action, body: &[u8]) -> Result<Content, Error> {
     };
     let request_id = text(fields.remove("RequestId"));
     match fields.remove("Error") {
+        None | Some(Value::Null) if request_id.is_none() => {
+            Err(Error::unusable(action, "the reply has no id of its request"))
+        }
         None | Some(Value::Null) => Ok(Content { fields, request_id }),
         Some(error) => Err(Error { request_id, ..refusal(action, error) }),
     }
@@ -79,7 +82,7 @@ impl Content {
 
 fn text(value: Option<Value>) -> Option<String> {
     match value {
-        Some(Value::String(text)) if !text.is_empty() => Some(text),
+        Some(Value::String(text)) if !text.trim().is_empty() => Some(text),
         _ => None,
     }
 }
@@ -125,7 +128,8 @@ mod tests {
             body: "<html>".into(),
             ..HttpResponse::default()
         };
-        let redirect = HttpResponse { status: 307, ..reply(r#"{"Response":{"DiskBackupId":"dbp-1"}}"#) };
+        let redirect =
+            HttpResponse { status: 307, ..reply(r#"{"Response":{"DiskBackupId":"dbp-1","RequestId":"r"}}"#) };
         let bodies = [
             "",
             "<html>",
@@ -137,6 +141,11 @@ mod tests {
             r#"{"Response":{"Error":{}}}"#,
             r#"{"Response":{"Error":{"Code":""}}}"#,
             r#"{"Response":{"Error":{"Code":7}}}"#,
+            r#"{"Response":{}}"#,
+            r#"{"Response":{"DiskBackupId":"dbp-1"}}"#,
+            r#"{"Response":{"DiskBackupId":"dbp-1","RequestId":null}}"#,
+            r#"{"Response":{"DiskBackupId":"dbp-1","RequestId":" "}}"#,
+            r#"{"Response":{"DiskBackupId":"dbp-1","RequestId":7}}"#,
         ];
         for reply in bodies.iter().map(|body| reply(body)).chain([gateway, redirect]) {
             assert_eq!(class_of_create(&reply), Class::Ambiguous, "{reply:?}");

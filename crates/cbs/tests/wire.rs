@@ -273,7 +273,7 @@ async fn creates_have_connections_of_their_own_and_reads_share_one() {
                 let action = header(&head, "x-tc-action").unwrap().to_owned();
                 let body = match &*action {
                     "CreateDiskBackup" => ACCEPTED,
-                    _ => r#"{"Response":{"TotalCount":0,"DiskBackupSet":[]}}"#,
+                    _ => r#"{"Response":{"TotalCount":0,"DiskBackupSet":[],"RequestId":"r"}}"#,
                 };
                 seen.send((action, number)).unwrap();
                 stream.write_all(ok(body).as_bytes()).await.unwrap();

@@ -29,7 +29,7 @@ fn run(cloud: &mut Cloud, call: &Call<'_>) -> Result<Answer, ApiError> {
         Selection::Ids(ids) => by_ids(cloud, call, &ids)?,
         Selection::Filters(filters) => by_filters(cloud, call, &filters)?,
     };
-    call.params.order(&mut found, |(_, backup)| backup.created)?;
+    call.params.order(&mut found, &["CREATE_TIME"], |(_, backup)| backup.created)?;
     let (total, page) = call.params.page(found)?;
     let shape = cloud.choices.create_time;
     let items = page.into_iter().map(|(shelf, backup)| view(shelf, backup, call.now, shape)).collect();

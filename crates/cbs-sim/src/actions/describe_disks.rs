@@ -29,7 +29,8 @@ fn run(cloud: &mut Cloud, call: &Call<'_>) -> Result<Answer, ApiError> {
         Selection::Ids(ids) => by_ids(cloud, call, &ids)?,
         Selection::Filters(filters) => by_filters(cloud, call, &filters)?,
     };
-    call.params.order(&mut found, |shelf| &shelf.disk.id)?;
+    // Paid by the hour, none has a deadline: by either field it is one order.
+    call.params.order(&mut found, &["CREATE_TIME", "DEADLINE"], |shelf| &shelf.disk.id)?;
     let (total, page) = call.params.page(found)?;
     Ok(listing("DiskSet", (total, page.into_iter().map(|shelf| view(shelf, call.now)).collect())))
 }
@@ -80,6 +81,8 @@ fn admits(filter: &Filter<'_>, disk: &Disk) -> Result<bool, ApiError> {
         "project-id" => filter.admits(&disk.project.to_string()),
         "instance-id" => disk.instances.iter().any(|instance| filter.admits(instance)),
         "zone" => filter.admits(&disk.zone),
+        // Nothing simulated has one.
+        "instance-name" | "instance-ip-address" | "dedicated-cluster-id" | "cluster-group-id" => false,
         "tag-key" => disk.tags.keys().any(|key| filter.admits(key)),
         "tag-value" => disk.tags.values().any(|value| filter.admits(value)),
         name => match name.strip_prefix("tag:") {
@@ -91,7 +94,8 @@ fn admits(filter: &Filter<'_>, disk: &Disk) -> Result<bool, ApiError> {
 
 const CHARGE_TYPE: &str = "POSTPAID_BY_HOUR";
 
-/// All the keys of the vendor's models; null where a simulated disk has nothing to say.
+/// All the keys of the vendor's models. Where a simulated disk has nothing to say: null, if the vendor documents
+/// that it may be.
 fn view(shelf: &Shelf, now: Timestamp) -> Value {
     let disk = &shelf.disk;
     let attached = !disk.instances.is_empty();
@@ -124,12 +128,12 @@ fn view(shelf: &Shelf, now: Timestamp) -> Value {
             "CageId": null,
             "CdcId": null,
             "CdcName": null,
-            "DedicatedClusterId": null,
+            "DedicatedClusterId": "",
             "ProjectId": disk.project,
             "ProjectName": null,
         },
         "IsReturnable": null,
-        "DeadlineTime": null,
+        "DeadlineTime": "",
         "Attached": attached,
         "DiskSize": disk.size,
         "MigratePercent": 0,
@@ -140,7 +144,8 @@ fn view(shelf: &Shelf, now: Timestamp) -> Value {
         "DeadlineError": false,
         "RollbackPercent": if rollbacking { 50 } else { 100 },
         "DifferDaysOfDeadline": null,
-        "ReturnFailCode": null,
+        // One that is paid by the hour cannot be returned.
+        "ReturnFailCode": 10,
         "Shareable": shareable,
         "CreateTime": "2024-01-01 00:00:00",
         "DeleteSnapshot": 0,
@@ -148,7 +153,7 @@ fn view(shelf: &Shelf, now: Timestamp) -> Value {
         "DiskBackupCount": shelf.existing(now).count(),
         "InstanceType": if attached { "CVM" } else { "" },
         "LastAttachInsId": null,
-        "ErrorPrompt": null,
+        "ErrorPrompt": "",
         "BurstPerformance": false,
         "EncryptType": "",
         "KmsKeyId": "",

@@ -134,7 +134,7 @@ fn an_accepted_backup_holds_its_quota_before_it_is_visible() {
 }
 
 #[test]
-fn backups_are_listed_newest_first_in_pages() {
+fn backups_are_listed_in_pages_oldest_first_unless_asked_otherwise() {
     let caller = Caller::new(world([stocked("disk-1", 250)]));
     let page = |query: &Value| {
         let answer = list(&caller, query);
@@ -143,12 +143,12 @@ fn backups_are_listed_newest_first_in_pages() {
         (names.len(), (*names.first().unwrap_or(&"")).to_owned(), (*names.last().unwrap_or(&"")).to_owned())
     };
     let of = |length, first: &str, last: &str| (length, first.to_owned(), last.to_owned());
-    assert_eq!(page(&json!({})), of(20, "dbp-249", "dbp-230"));
-    assert_eq!(page(&json!({"Limit": 100, "Offset": 200})), of(50, "dbp-049", "dbp-000"));
+    assert_eq!(page(&json!({})), of(20, "dbp-000", "dbp-019"));
+    assert_eq!(page(&json!({"Limit": 100, "Offset": 200})), of(50, "dbp-200", "dbp-249"));
     assert_eq!(page(&json!({"Limit": 100, "Offset": 300})), of(0, "", ""));
     assert_eq!(
-        page(&json!({"Order": "ASC", "OrderField": "CREATE_TIME", "Limit": 2})),
-        of(2, "dbp-000", "dbp-001")
+        page(&json!({"Order": "DESC", "OrderField": "CREATE_TIME", "Limit": 2})),
+        of(2, "dbp-249", "dbp-248")
     );
     for wrong in [json!({"Limit": 101}), json!({"Order": "UP"}), json!({"OrderField": "NAME"})] {
         assert_eq!(code(&list(&caller, &wrong)), "InvalidParameterValue", "{wrong}");

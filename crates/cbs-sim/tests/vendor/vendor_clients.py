@@ -1,8 +1,9 @@
 """The vendor's own clients against the simulator: `vendor_clients.py http://127.0.0.1:PORT`.
 
-What they accept, a client of ours may rely on. Prints a line for each case; exits 1 if one fails.
+What they accept, a client of ours may rely on. Prints each case with its calls; exits 1 if one fails.
 """
 
+import itertools
 import json
 import os
 import re
@@ -12,6 +13,7 @@ import tempfile
 import urllib.request
 import warnings
 
+import documented
 from tencentcloud.cbs.v20170312 import models
 from tencentcloud.cbs.v20170312.cbs_client import CbsClient
 from tencentcloud.common.credential import Credential
@@ -23,6 +25,14 @@ ENDPOINT = sys.argv[1]
 REGION = "ap-guangzhou"
 DISK, SMALL = "disk-1a2b3c4d", "disk-5e6f7a8b"
 ID, KEY = "AKIDvendor", "vendor-secret-key"
+ACTIONS = ["CreateDiskBackup", "DescribeDiskBackups", "DeleteDiskBackups", "DescribeDisks"]
+
+# What was asked and answered in the current case.
+said = []
+
+
+def say(question, answer):
+    said.append(f"{question} -> {answer if len(answer) < 200 else answer[:200] + '…'}")
 
 
 def client(secret_id=ID, secret_key=KEY, token=None, region=REGION, unsigned_payload=False):
@@ -36,18 +46,31 @@ def call(action, _client=None, **fields):
     """Calls an action by the SDK's typed method; an unknown key in the answer is an error."""
     request = getattr(models, action + "Request")()
     request._deserialize(fields)
+    question = f"{action} {json.dumps(fields, ensure_ascii=False)}"
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        return getattr(_client or client(), action)(request)
+        try:
+            answer = getattr(_client or client(), action)(request)
+        except TencentCloudSDKException as error:
+            say(question, f"{error.get_code()}: {error.get_message()}")
+            raise
+    say(question, answer.to_json_string())
+    return answer
 
 
-def code_of(action, _client=None, **fields):
+def error_of(action, _client=None, **fields):
+    """Code and text of an error, as the SDK hands them on."""
     try:
         call(action, _client, **fields)
     except TencentCloudSDKException as error:
-        assert error.get_request_id(), error
-        return error.get_code()
-    return "ok"
+        assert re.fullmatch("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", error.get_request_id()), error
+        assert error.get_message(), error
+        return error.get_code(), error.get_message()
+    return "ok", ""
+
+
+def code_of(action, _client=None, **fields):
+    return error_of(action, _client, **fields)[0]
 
 
 def steer(route, value):
@@ -68,37 +91,31 @@ def names(**query):
     return [backup.DiskBackupName for backup in call("DescribeDiskBackups", **query).DiskBackupSet]
 
 
-def tccli(*arguments):
-    """Exit code, output and complaint of the vendor's command line."""
+numbers = itertools.count()
+
+
+def fresh_disk(**more):
+    disk = f"disk-{next(numbers):08}"
+    steer("disks", [{"id": disk, "quota": 100, **more}])
+    return disk
+
+
+def tccli(action, _key=KEY, **fields):
+    """The answer that the vendor's command line prints, or its complaint."""
+    arguments = [word for name, value in fields.items() for word in ("--" + name, value)]
     with tempfile.TemporaryDirectory() as home:
-        command = [os.path.join(os.path.dirname(sys.executable), "tccli"), "cbs", *arguments]
-        command += ["--region", REGION, "--secretId", ID, "--secretKey", KEY, "--endpoint", ENDPOINT]
+        command = [os.path.join(os.path.dirname(sys.executable), "tccli"), "cbs", action, *arguments]
+        command += ["--region", REGION, "--secretId", ID, "--secretKey", _key, "--endpoint", ENDPOINT]
         done = subprocess.run(command, env={**os.environ, "HOME": home}, capture_output=True, text=True)
-    return done.returncode, done.stdout, done.stderr
+    say(f"tccli {action} {' '.join(arguments)}", " ".join((done.stdout + done.stderr).split()))
+    if done.returncode == 0:
+        return json.loads(done.stdout)
+    equal(done.returncode, 255)
+    return done.stderr
 
 
 def equal(found, expected):
     assert found == expected, f"found {found!r}, expected {expected!r}"
-
-
-def matches_model(value, type_name, where):
-    """Compares keys and types of an answer with the SDK's model; null is allowed for anything."""
-    if value is None:
-        return
-    if item := re.fullmatch(r"list of (\w+)", type_name):
-        assert isinstance(value, list), f"{where}: {value!r} is no list"
-        for number, element in enumerate(value):
-            matches_model(element, item[1], f"{where}[{number}]")
-        return
-    plain = {"str": str, "int": int, "bool": bool, "float": float}.get(type_name)
-    if plain:
-        assert type(value) is plain, f"{where}: {value!r} is no {type_name}"
-        return
-    model = getattr(models, type_name.rsplit(".", 1)[-1].strip("`"))
-    types = dict(re.findall(r":type (\w+): (.+)", model.__init__.__doc__))
-    equal(sorted(value), sorted(types))
-    for key, its_type in types.items():
-        matches_model(value[key], its_type, f"{where}.{key}")
 
 
 def case_create_describe_delete():
@@ -111,15 +128,37 @@ def case_create_describe_delete():
     equal(code_of("DeleteDiskBackups", DiskBackupIds=[backup]), "ResourceNotFound.NotFound")
 
 
-def case_filters_and_paging():
-    made = [create(f"page-{number}") for number in range(5)]
-    of_disk = [{"Name": "disk-id", "Values": [DISK]}]
-    equal(names(Filters=of_disk, Limit=2, Offset=1), ["page-3", "page-2"])
-    equal(names(Filters=of_disk, Order="ASC", OrderField="CREATE_TIME", Limit=1), ["page-0"])
+def case_filters_and_order():
+    disk = fresh_disk()
+    made = [create(f"point-{number}", disk) for number in range(5)]
+    of_disk = [{"Name": "disk-id", "Values": [disk]}]
+    equal(names(Filters=of_disk, Order="DESC", OrderField="CREATE_TIME", Limit=1), ["point-4"])
+    # By the documentation the oldest comes first, where nothing is said.
+    equal(names(Filters=of_disk, Limit=2, Offset=1), ["point-1", "point-2"])
+    both = [*of_disk, {"Name": "disk-backup-id", "Values": [made[2], made[3]]}]
+    equal(names(Filters=both), ["point-2", "point-3"])
     equal(names(Filters=[{"Name": "disk-id", "Values": [SMALL]}]), [])
     equal(code_of("DescribeDiskBackups", DiskBackupIds=made, Filters=of_disk), "InvalidParameter")
-    equal(code_of("DescribeDiskBackups", Limit=101), "InvalidParameterValue")
+    equal(code_of("DescribeDiskBackups", Filters=[{"Name": "name", "Values": ["x"]}]), "InvalidFilter")
     equal(code_of("DeleteDiskBackups", DiskBackupIds=made), "ok")
+    equal(names(Filters=of_disk), [])
+
+
+def case_paging():
+    disk = fresh_disk()
+    made = [create(f"page-{number}", disk) for number in range(25)]
+    of_disk = [{"Name": "disk-id", "Values": [disk]}]
+    pages = []
+    for offset in range(0, 32, 8):
+        page = call("DescribeDiskBackups", Filters=of_disk, Offset=offset, Limit=8)
+        equal(page.TotalCount, 25)
+        pages.append([backup.DiskBackupId for backup in page.DiskBackupSet])
+    equal([len(page) for page in pages], [8, 8, 8, 1])
+    equal(sum(pages, []), made)
+    equal(len(names(Filters=of_disk)), 20)
+    equal(len(names(Filters=of_disk, Limit=100)), 25)
+    equal(names(Filters=of_disk, Offset=25), [])
+    equal(code_of("DescribeDiskBackups", Limit=101), "InvalidParameterValue")
 
 
 def case_disks_by_tag():
@@ -159,42 +198,99 @@ def case_another_region():
     equal(call("DescribeDisks", client(region="ap-shanghai")).TotalCount, 0)
 
 
-def case_a_throttle():
-    steer("limits", {"CreateDiskBackup": 0})
+def throttled(action, attempt):
+    """What an attempt gives when the action may not be called at all."""
+    steer("limits", {action: 0})
     try:
-        create("throttled")
-    except TencentCloudSDKException as error:
-        equal(error.get_code(), "RequestLimitExceeded")
-        assert "which exceeds the frequency limit `0` for a second." in error.get_message(), error
-    else:
-        raise AssertionError("not throttled")
+        return attempt()
     finally:
-        steer("limits", {"CreateDiskBackup": 1000})
+        steer("limits", {action: 1000})
 
 
-def case_tccli():
-    status, output, _ = tccli("CreateDiskBackup", "--DiskId", DISK, "--DiskBackupName", "by-tccli")
-    equal(status, 0)
-    backup = json.loads(output)["DiskBackupId"]
-    status, output, _ = tccli("DescribeDiskBackups", "--DiskBackupIds", json.dumps([backup]))
-    equal((status, json.loads(output)["DiskBackupSet"][0]["DiskBackupName"]), (0, "by-tccli"))
-    status, _, complaint = tccli("CreateDiskBackup", "--DiskId", "disk-99999999")
-    equal(status, 255)
-    assert "code:InvalidDiskId.NotFound" in complaint, complaint
+THROTTLED = (
+    r"Your current request times equals to `\d+` in a second, which exceeds the frequency limit `0` for a second. "
+    "Please reduce the frequency of calls."
+)
 
 
-def case_answers_have_the_keys_and_types_of_the_models():
-    backup = create("shape")
+def case_a_throttle():
+    attempt = lambda: error_of("CreateDiskBackup", DiskId=DISK, DiskBackupName="throttled")
+    code, text = throttled("CreateDiskBackup", attempt)
+    equal(code, "RequestLimitExceeded")
+    assert re.fullmatch(THROTTLED, text), text
+    assert "throttled" not in names(Limit=100)
+
+
+def case_tccli_creates_describes_deletes():
+    backup = tccli("CreateDiskBackup", DiskId=DISK, DiskBackupName="by tccli 备份")["DiskBackupId"]
+    found = tccli("DescribeDiskBackups", DiskBackupIds=json.dumps([backup]))
+    equal((found["TotalCount"], found["DiskBackupSet"][0]["DiskBackupName"]), (1, "by tccli 备份"))
+    equal(list(tccli("DeleteDiskBackups", DiskBackupIds=json.dumps([backup]))), ["RequestId"])
+    equal(tccli("DescribeDiskBackups", DiskBackupIds=json.dumps([backup]))["TotalCount"], 0)
+
+
+def case_tccli_pages():
+    disk = fresh_disk()
+    made = [create(f"page-{number}", disk) for number in range(3)]
+    of_disk = json.dumps([{"Name": "disk-id", "Values": [disk]}])
+    page = lambda offset: tccli("DescribeDiskBackups", Filters=of_disk, Offset=str(offset), Limit="2")
+    pages = [page(0), page(2)]
+    equal([page["TotalCount"] for page in pages], [3, 3])
+    equal([[backup["DiskBackupId"] for backup in page["DiskBackupSet"]] for page in pages], [made[:2], made[2:]])
+
+
+def case_tccli_is_told_what_went_wrong():
+    create_on = lambda disk, **more: tccli("CreateDiskBackup", DiskId=disk, DiskBackupName="wrong", **more)
+    for complaint, code, text in [
+        (create_on(DISK, _key="wrong"), "AuthFailure.SignatureFailure", ".*signature.*"),
+        (create_on("disk-99999999"), "InvalidDiskId.NotFound", ".*disk-99999999.*"),
+        (throttled("CreateDiskBackup", lambda: create_on(DISK)), "RequestLimitExceeded", THROTTLED),
+    ]:
+        assert re.search(f"code:{code} message:{text} requestId:[0-9a-f-]{{36}}", complaint), complaint
+    assert "wrong" not in names(Limit=100)
+
+
+def case_answers_are_as_documented():
+    """Keys, types, values, nulls: by the SDK's models, and by the documented answers."""
+    states = documented.fields("Disk")["DiskState"].values
+    equal(len(states), 8)
+    shared = {"instances": ["ins-1", "ins-2"], "tags": {"a": "b"}}
+    disks = [fresh_disk(state=state, **more) for state in states for more in ({}, shared)]
+    backup = create("shape", fresh_disk())
     for action, fields in [
         ("CreateDiskBackup", {"DiskId": DISK}),
         ("DescribeDiskBackups", {"DiskBackupIds": [backup]}),
+        ("DescribeDisks", {"DiskIds": disks}),
         ("DescribeDisks", {}),
         ("DeleteDiskBackups", {"DiskBackupIds": [backup]}),
     ]:
         answer = json.loads(client().call(action, fields))["Response"]
+        say(f"{action} {fields}", json.dumps(answer, ensure_ascii=False))
         for listing in (value for value in answer.values() if isinstance(value, list)):
             assert listing, f"{action}: nothing to compare"
-        matches_model(answer, action + "Response", action)
+        documented.check_object(answer, action + "Response", action)
+        documented.check_like(answer, documented.example(action), action)
+
+
+def case_what_may_be_asked_is_as_documented():
+    """Each field, each of its values, each filter is known; nothing else is."""
+    sample = {"str": "disk-1", "int": 1, "bool": True, "list of str": ["disk-1"]}
+    for action in ACTIONS:
+        for name, field in documented.fields(action + "Request").items():
+            values = field.values or [sample.get(field.type)]
+            if field.type == "list of Filter":
+                assert field.filters, action
+                values = [[{"Name": name, "Values": ["x"]}] for name in field.filters]
+            for value in values:
+                code = code_of(action, **{name: value})
+                known = ("ok", "MissingParameter", "InvalidDiskId.NotFound", "ResourceNotFound.NotFound")
+                assert code in known, f"{action} {name}={value}: {code}"
+        try:
+            client().call(action, {"Novelty": 1})
+        except TencentCloudSDKException as error:
+            equal(error.get_code(), "UnknownParameter")
+        else:
+            raise AssertionError(f"{action} takes anything")
 
 
 def main():
@@ -202,12 +298,15 @@ def main():
     for name, case in list(globals().items()):
         if not name.startswith("case_"):
             continue
+        said.clear()
         try:
             case()
             print("ok    ", name[5:])
         except Exception as error:  # The other cases still have something to say.
             failed += 1
             print("FAILED", name[5:], "-", type(error).__name__, error)
+        for line in said:
+            print("      ", line)
     sys.exit(1 if failed else 0)
 
 

@@ -98,7 +98,9 @@ async fn a_listing_without_what_it_stands_on_is_no_listing() {
         json!({"DiskBackupSet": []}),
         json!({"TotalCount": null, "DiskBackupSet": []}),
         json!({"TotalCount": 1, "DiskBackupSet": [{"DiskBackupId": ""}]}),
+        json!({"TotalCount": 1, "DiskBackupSet": [{"DiskBackupId": " "}]}),
         json!({"TotalCount": 1, "DiskBackupSet": [{"DiskBackupName": "n"}]}),
+        json!({"TotalCount": 0, "DiskBackupSet": [], "RequestId": null}),
         json!({"TotalCount": 1, "DiskBackupSet": null}),
     ] {
         let script = Arc::new(Script::default().then_json(response.clone()));

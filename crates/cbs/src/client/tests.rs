@@ -75,6 +75,7 @@ async fn only_a_reply_with_an_id_and_without_an_error_is_an_acceptance() {
     for response in [
         json!({}),
         json!({"RequestId": "r"}),
+        json!({"DiskBackupId": "dbp-1", "RequestId": null}),
         json!({"DiskBackupId": null}),
         json!({"DiskBackupId": ""}),
         json!({"DiskBackupId": " "}),
@@ -336,9 +337,11 @@ proptest! {
             });
         let response = read.as_ref().and_then(|read| read.get("Response"));
         let field = |name| response.and_then(|response| response.get(name));
+        let text = |name| field(name).and_then(serde_json::Value::as_str).is_some_and(|text| !text.trim().is_empty());
         let success = status == 200
             && field("Error").is_none_or(serde_json::Value::is_null)
-            && field("DiskBackupId").and_then(serde_json::Value::as_str).is_some_and(|id| !id.trim().is_empty());
+            && text("RequestId")
+            && text("DiskBackupId");
         prop_assert_eq!(result.is_ok(), success);
     }
 }
