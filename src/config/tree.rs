@@ -106,13 +106,9 @@ fn place(line: usize, column: usize) -> Place {
 /// The parser's message without the position that it appends: the place stands in front already.
 fn plain(error: &impl std::fmt::Display) -> String {
     let text = error.to_string();
-    text.split(" at byte ")
-        .next()
-        .unwrap_or_default()
-        .split(" at line ")
-        .next()
-        .unwrap_or_default()
-        .to_owned()
+    let ends =
+        [" at byte ", " at char ", " at line "].iter().filter_map(|position| text.find(position)).min();
+    text[..ends.unwrap_or(text.len())].to_owned()
 }
 
 struct Builder<'m> {
