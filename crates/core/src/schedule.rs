@@ -216,3 +216,41 @@ impl PartialEq for Schedule {
         self.0.text == other.0.text
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use jiff::civil::Time;
+
+    use super::*;
+
+    fn schedule(cron: &str, zone: &str) -> Schedule {
+        Schedule::new(cron, zone, &TimeZoneDatabase::bundled()).unwrap()
+    }
+
+    #[test]
+    fn its_text_is_all_of_it() {
+        let nightly = schedule(" 30  2 * * * ", "Asia/Shanghai");
+        assert_eq!(nightly.as_str(), "30 2 * * *@Asia/Shanghai");
+        assert_eq!((nightly.cron(), nightly.zone_name()), ("30 2 * * *", "Asia/Shanghai"));
+        assert_eq!(nightly.to_string(), nightly.as_str());
+        assert_eq!(format!("{nightly:?}"), "Schedule(30 2 * * *@Asia/Shanghai)");
+        assert_eq!(Schedule::read(nightly.as_str(), &TimeZoneDatabase::bundled()), Ok(nightly.clone()));
+        assert_ne!(nightly, schedule("30 2 * * *", "UTC"));
+        assert_ne!(nightly, schedule("31 2 * * *", "Asia/Shanghai"));
+    }
+
+    #[test]
+    fn a_run_starts_after_its_spread_and_outside_the_blackout() {
+        let (job, disk) = ("db".parse().unwrap(), "disk-1a2b3c4d".parse().unwrap());
+        let half_past_two: Timestamp = "2026-11-24T02:30:00Z".parse().unwrap();
+        let spread = Duration::from_secs(1800);
+        let start = |blackouts: &[Blackout]| {
+            start_at(half_past_two, &job, &disk, spread, blackouts, &TimeZone::UTC).to_string()
+        };
+        // 372 s: the disk's own offset in half an hour.
+        assert_eq!(start(&[]), "2026-11-24T02:36:12Z");
+        let window =
+            Blackout { from: Time::constant(2, 35, 0, 0), to: Time::constant(4, 0, 0, 0), days: Days::ALL };
+        assert_eq!(start(&[window]), "2026-11-24T04:00:00Z");
+    }
+}
