@@ -2,39 +2,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a test's helpers fail as its body does")]
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use cbs_backupd::config::Config;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
-/// Reads `text` and says what is wrong with what comes out: a mistake without a place, or with one outside the text.
-fn check(text: &str) -> Result<(), TestCaseError> {
-    let Err(errors) = Config::parse("config.yaml", text, &BTreeMap::new()) else { return Ok(()) };
-    let shown = errors.to_string();
-    let (mistakes, last) = shown.rsplit_once('\n').unwrap();
-    let noun = if errors.count() == 1 { "mistake" } else { "mistakes" };
-    prop_assert_eq!(last, format!("{} {noun}; nothing of this configuration is used", errors.count()));
-    // A line and its caret are indented; every other line is a mistake.
-    let heads: Vec<&str> = mistakes.lines().filter(|line| !line.starts_with("  ")).collect();
-    prop_assert_eq!(heads.len(), errors.count(), "{}", &shown);
-    prop_assert!(!heads.is_empty());
-    // YAML's lines: a carriage return alone ends one too.
-    let text = text.replace("\r\n", "\n");
-    let lines: Vec<&str> = text.split(['\n', '\r']).collect();
-    for head in heads {
-        let place = head.strip_prefix("config.yaml:").map(|rest| rest.splitn(3, ':').collect::<Vec<_>>());
-        let Some([line, column, what]) = place.as_deref() else {
-            return Err(TestCaseError::fail(format!("no place: {head}")));
-        };
-        let (line, column): (usize, usize) = (line.parse().unwrap(), column.parse().unwrap());
-        let width = lines.get(line - 1).map(|line| line.chars().count());
-        prop_assert!(width.is_some_and(|width| (1..=width + 1).contains(&column)), "{}", head);
-        prop_assert!(what.len() > 5 && !what.contains(char::is_control), "{:?}", what);
-    }
-    Ok(())
-}
+#[path = "support/places.rs"]
+mod places;
+use places::read_or_say_where;
 
 /// The good files and the faulty ones: what there is to be changed.
 fn files() -> Vec<String> {
@@ -153,21 +128,21 @@ fn yaml() -> impl Strategy<Value = String> {
 proptest! {
     #[test]
     fn any_bytes(bytes: Vec<u8>) {
-        check(&String::from_utf8_lossy(&bytes))?;
+        read_or_say_where(&String::from_utf8_lossy(&bytes));
     }
 
     #[test]
     fn any_signs_of_yaml(text in "[ \\n:\\-\\[\\]{},#&*!|>'\"a-z0-9~@%?\\\\\\t\\r]{0,120}") {
-        check(&text)?;
+        read_or_say_where(&text);
     }
 
     #[test]
     fn any_yaml_of_known_words(text in yaml()) {
-        check(&text)?;
+        read_or_say_where(&text);
     }
 
     #[test]
     fn any_slips_of_a_hand(file in select(files()), slips in prop::collection::vec(slip(), 1..4)) {
-        check(&slips.iter().fold(file, |text, slip| slip.make(&text)))?;
+        read_or_say_where(&slips.iter().fold(file, |text, slip| slip.make(&text)));
     }
 }
