@@ -37,7 +37,7 @@ fn faulty_files_are_refused_with_all_that_is_wrong() {
     let mut files: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.retain(|path| path.extension().is_some_and(|ending| ending == "yaml"));
     files.sort();
-    assert!(files.len() >= 25);
+    assert!(files.len() >= 75);
     let mut wrong = Vec::new();
     for path in files {
         let name = path.file_name().unwrap().to_str().unwrap();
@@ -93,6 +93,27 @@ fn the_environment_is_laid_over_scalars_outside_jobs() {
         "3 mistakes",
     ] {
         assert!(errors.contains(part), "{part}\n{errors}");
+    }
+}
+
+#[test]
+fn a_file_that_is_not_utf_8_says_where() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("latin-1.yaml");
+    std::fs::write(&path, b"owner: ops1\n# \xc3\xa9t\xe9\n").unwrap();
+    let errors = Config::read(&path, &BTreeMap::new()).unwrap_err().to_string();
+    assert!(errors.ends_with("latin-1.yaml:2:5: not UTF-8; expected a YAML file in UTF-8"), "{errors}");
+}
+
+#[test]
+fn a_password_in_an_endpoint_is_never_shown() {
+    let minimal = include_str!("../config/minimal.yaml");
+    let text = minimal.replace("ap-guangzhou }", "ap-guangzhou, endpoint: 'https://root:VERYSECRET@host' }");
+    let variable =
+        ("CBS_BACKUPD__TARGETS__DEFAULT__ENDPOINT".to_owned(), "https://root:VERYSECRET@host".to_owned());
+    for (text, environment) in [(&*text, BTreeMap::new()), (minimal, BTreeMap::from([variable]))] {
+        let errors = Config::parse("config.yaml", text, &environment).unwrap_err().to_string();
+        assert!(errors.contains("`endpoint`: expected") && !errors.contains("VERYSECRET"), "{errors}");
     }
 }
 

@@ -141,8 +141,16 @@ fn snippet(lines: &[&str], line: u32, column: u32) -> Option<String> {
 
 /// Whether a text names, or may hold, a secret.
 pub(super) fn looks_secret(text: &str) -> bool {
+    if holds_password(text) {
+        return true;
+    }
     let text = text.to_ascii_lowercase();
     ["secret", "token", "password", "passwd", "credential", "akid", "_key", "apikey", "api-key"]
         .iter()
         .any(|word| text.contains(word))
+}
+
+/// Whether a text looks like a URL with a user, `https://root:hunter2@host`.
+pub(super) fn holds_password(text: &str) -> bool {
+    text.split_once("://").is_some_and(|(_, rest)| rest.contains('@'))
 }

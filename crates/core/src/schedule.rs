@@ -51,7 +51,7 @@ pub enum ScheduleError {
     )]
     Fields(usize),
     /// A field that cannot be read.
-    #[error("the {field} field `{text}` makes no sense: {why}")]
+    #[error("the {field} field `{text}` makes no sense: {why}; it goes {}", range(field))]
     Field {
         /// The field's name.
         field: &'static str,
@@ -69,6 +69,18 @@ pub enum ScheduleError {
 }
 
 const FIELDS: [&str; 5] = ["minute", "hour", "day-of-month", "month", "day-of-week"];
+
+/// What a field holds, for whoever put something else there.
+fn range(field: &str) -> &'static str {
+    match field {
+        "minute" => "from 0 to 59",
+        "hour" => "from 0 to 23",
+        "day-of-month" => "from 1 to 31",
+        "month" => "from 1 to 12, or jan to dec",
+        "day-of-week" => "from 0 (Sunday) to 6, or sun to sat",
+        _ => "by the ranges of its fields",
+    }
+}
 
 impl Schedule {
     /// Reads a cron expression of five fields, due in the zone of this IANA name by the rules of `zones`.
