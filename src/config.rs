@@ -153,10 +153,14 @@ impl Config {
         let bytes = std::fs::read(path).map_err(unreadable)?;
         let text = String::from_utf8(bytes).map_err(|error| {
             let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-            let line = 1 + good.iter().filter(|byte| **byte == b'\n').count();
+            let good = String::from_utf8_lossy(good);
+            let (line, column) = (
+                1 + good.matches('\n').count(),
+                1 + good.rsplit('\n').next().map_or(0, |last| last.chars().count()),
+            );
             ConfigErrors::unreadable(
-                &format!("{name}:{line}"),
-                "is not UTF-8 here; expected a YAML file in UTF-8",
+                &format!("{name}:{line}:{column}"),
+                "not UTF-8; expected a YAML file in UTF-8",
             )
         })?;
         Self::parse(&name, &text, environment)

@@ -13,6 +13,19 @@ use crate::zones;
 /// How jobs and targets are named.
 pub(super) const NAME: &str = "a name of 1 to 32 lower-case letters, digits and hyphens";
 
+/// Keys that are easily put one level too high or too low, with their place.
+const PLACES: [(&str, &[&str]); 4] = [
+    ("at the top of the file", &["owner", "state_dir", "settle", "history_keep", "guard", "retry"]),
+    ("in a target", &["region", "endpoint", "credentials", "rate_limit", "connect_timeout", "call_timeout"]),
+    ("in a job", &["disks", "complete_within", "objective", "when_full"]),
+    ("under `schedule`", &["cron", "missed", "start_within", "spread", "blackout"]),
+];
+
+/// Where a key stands, if it is one of [`PLACES`].
+fn place_of(key: &str) -> Option<&'static str> {
+    PLACES.iter().find(|(_, keys)| keys.contains(&key)).map(|(place, _)| *place)
+}
+
 /// What a value could not be read as: said as "expected {this}".
 pub(super) type Expected = String;
 
@@ -45,7 +58,9 @@ impl<'n> Fields<'n> {
 
     /// The node of a key, if it is there.
     pub(super) fn node(&mut self, key: &'static str) -> Option<&'n Node> {
-        self.taken.push(key);
+        if !self.taken.contains(&key) {
+            self.taken.push(key);
+        }
         self.entries.iter().find(|(known, _)| &*known.text == key).map(|(_, node)| node)
     }
 
@@ -89,9 +104,15 @@ impl<'n> Fields<'n> {
                 None if looks_secret(text) => format!(
                     "unknown key `{text}`; secrets never stand in this file: expected `credentials: {{ source: … }}`"
                 ),
-                None => match nearest(text, &self.taken) {
-                    Some(near) => format!("unknown key `{text}`; did you mean `{near}`?"),
-                    None => format!("unknown key `{text}`; expected one of {}", self.taken.join(", ")),
+                None if &**text == "<<" => {
+                    "`<<` merges nothing here; expected the keys themselves".to_owned()
+                }
+                None => match (place_of(text), nearest(text, &self.taken)) {
+                    (Some(place), _) => format!("`{text}` does not stand here; expected it {place}"),
+                    (None, Some(near)) => format!("unknown key `{text}`; did you mean `{near}`?"),
+                    (None, None) => {
+                        format!("unknown key `{text}`; expected one of {}", self.taken.join(", "))
+                    }
                 },
             };
             if self.secret || node.secret || looks_secret(text) {

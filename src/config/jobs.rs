@@ -168,7 +168,7 @@ fn when(fields: &mut Fields<'_>, zone: &str, known: &mut Known, mistakes: &mut M
     };
     if let Value::Text(_) = node.value {
         return Some(When {
-            schedule: schedule(node, zone, known, mistakes),
+            schedule: schedule("schedule", node, zone, known, mistakes),
             missed: Some(Missed::default()),
             start_within: Some(Job::START_WITHIN),
             spread: Some(Duration::ZERO),
@@ -181,7 +181,7 @@ fn when(fields: &mut Fields<'_>, zone: &str, known: &mut Known, mistakes: &mut M
     let schedule = match fields.node("cron") {
         // The expression is judged even where its zone is wrong.
         Some(node) => {
-            let schedule = schedule(node, zone.as_deref().unwrap_or("UTC"), known, mistakes);
+            let schedule = schedule("cron", node, zone.as_deref().unwrap_or("UTC"), known, mistakes);
             zone.and(schedule)
         }
         None => {
@@ -201,9 +201,15 @@ fn when(fields: &mut Fields<'_>, zone: &str, known: &mut Known, mistakes: &mut M
     Some(When { schedule, missed, start_within, spread, blackout })
 }
 
-fn schedule(node: &Node, zone: &str, known: &mut Known, mistakes: &mut Mistakes) -> Option<Schedule> {
+fn schedule(
+    key: &str,
+    node: &Node,
+    zone: &str,
+    known: &mut Known,
+    mistakes: &mut Mistakes,
+) -> Option<Schedule> {
     let Ok(cron) = text(node) else {
-        wrong(mistakes, "schedule", node, "a cron expression such as `\"30 2 * * *\"`");
+        wrong(mistakes, key, node, "a cron expression such as `\"30 2 * * *\"`");
         return None;
     };
     let read = known
@@ -224,7 +230,7 @@ fn when_full(node: &Node) -> Result<WhenFull, Expected> {
         Ok("wait") => Ok(WhenFull::Wait),
         Ok("fail") => Ok(WhenFull::Fail),
         Ok(later) if WHEN_FULL_LATER.contains(&later) => {
-            Err(format!("`wait` or `fail`: `{later}` is not carried out by this version yet"))
+            Err(format!("`wait` or `fail` (`{later}` is not carried out by this version yet)"))
         }
         _ => Err("`wait` or `fail`".to_owned()),
     }
@@ -238,7 +244,8 @@ fn blackouts(node: &Node, mistakes: &mut Mistakes) -> Vec<Blackout> {
         return Vec::new();
     };
     let blackouts: Vec<Blackout> = items.iter().filter_map(|item| blackout(item, mistakes)).collect();
-    if !Blackout::leave_room(&blackouts) {
+    // Windows that could not be read are the mistake to mend first.
+    if blackouts.len() == items.len() && !Blackout::leave_room(&blackouts) {
         add(
             mistakes,
             node,
@@ -281,6 +288,9 @@ fn days(node: &Node) -> Result<Days, Expected> {
         let word = text(item).ok()?;
         WEEK.iter().find(|(name, _)| *name == word).map(|(_, day)| *day)
     };
-    let days: Vec<Weekday> = items.iter().map(day).collect::<Option<_>>().ok_or_else(expected)?;
+    if let Some(other) = items.iter().find(|item| day(item).is_none()) {
+        return Err(format!("{}, and {} is none of them", expected(), other.describe()));
+    }
+    let days: Vec<Weekday> = items.iter().filter_map(day).collect();
     if days.is_empty() { Err(expected()) } else { Ok(Days::of(&days)) }
 }

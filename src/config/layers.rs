@@ -99,15 +99,22 @@ fn set(entries: &mut Vec<(Key, Node)>, path: &str, value: &str, place: &Place, r
     match (&mut node.value, rest) {
         (Value::Map(inner), Some(rest)) => set(inner, rest, value, place, replace),
         (Value::Nothing, None) => {
-            *node = Node { secret: node.secret, ..Node::text(place.clone(), value) };
+            *node = replaced(node, place, value);
             true
         }
         (Value::Text(_), None) => {
             if replace {
-                *node = Node { secret: node.secret, ..Node::text(place.clone(), value) };
+                *node = replaced(node, place, value);
             }
             true
         }
         _ => false,
     }
+}
+
+/// `value` in place of a node; a place where a secret could stand remains one.
+fn replaced(node: &Node, place: &Place, value: &str) -> Node {
+    let mut new = Node::text(place.clone(), value);
+    new.secret |= node.secret;
+    new
 }

@@ -75,9 +75,10 @@ impl ConfigErrors {
 
     fn show(name: &str, text: &str, mistakes: &[Mistake]) -> Self {
         use fmt::Write as _;
-        let lines: Vec<&str> = text.lines().collect();
+        let lines = lines(text);
         let mut shown = String::new();
         for Mistake { place, what, secret } in mistakes {
+            let what = visible(what);
             // Writing to a String cannot fail.
             let _ = match place {
                 Place::File(line, column) => writeln!(shown, "{name}:{line}:{column}: {what}"),
@@ -98,13 +99,33 @@ impl ConfigErrors {
     }
 }
 
+/// The lines as YAML counts them: a carriage return alone ends one too.
+fn lines(text: &str) -> Vec<&str> {
+    text.split('\n').flat_map(|line| line.strip_suffix('\r').unwrap_or(line).split('\r')).collect()
+}
+
+/// `text` without anything that a terminal obeys, or that would make two lines of one: the file decides what
+/// stands in it.
+fn visible(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if obeyed(c) { shown.extend(c.escape_debug()) } else { shown.push(c) }
+    }
+    shown
+}
+
+/// Controls, and the signs that break a line or turn the direction of writing.
+fn obeyed(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 /// The longest part of a line that is shown.
 const WIDTH: usize = 100;
 
 /// The line and a caret under the place; nothing where a secret could stand.
 fn snippet(lines: &[&str], line: u32, column: u32) -> Option<String> {
     let index = usize::try_from(line).ok()?.checked_sub(1)?;
-    let text = lines.get(index)?;
+    let text = lines.get(index).filter(|line| !line.trim().is_empty())?;
     // A value may stand on the lines after its key.
     if lines[index.saturating_sub(2)..=index].iter().any(|line| looks_secret(line)) {
         return None;
@@ -112,7 +133,7 @@ fn snippet(lines: &[&str], line: u32, column: u32) -> Option<String> {
     let before = usize::try_from(column).ok()?.saturating_sub(1);
     let skipped = before.saturating_sub(WIDTH / 2);
     let shown: String =
-        text.chars().skip(skipped).take(WIDTH).map(|c| if c.is_control() { ' ' } else { c }).collect();
+        text.chars().skip(skipped).take(WIDTH).map(|c| if obeyed(c) { ' ' } else { c }).collect();
     let number = line.to_string();
     let margin = " ".repeat(number.len());
     Some(format!("  {number} | {shown}\n  {margin} | {}^\n", " ".repeat(before - skipped)))
@@ -120,8 +141,16 @@ fn snippet(lines: &[&str], line: u32, column: u32) -> Option<String> {
 
 /// Whether a text names, or may hold, a secret.
 pub(super) fn looks_secret(text: &str) -> bool {
+    if holds_password(text) {
+        return true;
+    }
     let text = text.to_ascii_lowercase();
     ["secret", "token", "password", "passwd", "credential", "akid", "_key", "apikey", "api-key"]
         .iter()
         .any(|word| text.contains(word))
+}
+
+/// Whether a text looks like a URL with a user, `https://root:hunter2@host`.
+pub(super) fn holds_password(text: &str) -> bool {
+    text.split_once("://").is_some_and(|(_, rest)| rest.contains('@'))
 }

@@ -106,7 +106,7 @@ fn credentials(node: &Node, mistakes: &mut Mistakes) -> Option<CredentialSource>
         if SOURCES.contains(&word) {
             Ok(word == "file")
         } else if SOURCES_LATER.contains(&word) {
-            Err(format!("`environment` or `file`: `{word}` is not carried out by this version yet"))
+            Err(format!("`environment` or `file` (`{word}` is not carried out by this version yet)"))
         } else {
             Err("`environment` or `file`".to_owned())
         }
@@ -118,6 +118,15 @@ fn credentials(node: &Node, mistakes: &mut Mistakes) -> Option<CredentialSource>
             or(&mut fields, "profile", "default".to_owned(), mistakes, |node| text(node).map(str::to_owned))
         })
         .flatten();
+    for key in ["path", "profile"] {
+        if let (Some(false), Some(node)) = (source, fields.node(key)) {
+            add(
+                mistakes,
+                node,
+                format!("`{key}` goes with `source: file` alone; expected that, or no `{key}`"),
+            );
+        }
+    }
     fields.finish(&[], mistakes);
     match source? {
         true => Some(CredentialSource::File { path, profile: profile? }),

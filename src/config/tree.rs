@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use serde_saphyr::granit_parser::{Event, Parser, ScalarStyle};
 
-use super::mistakes::{Mistakes, Place, looks_secret};
+use super::mistakes::{Mistakes, Place, holds_password, looks_secret};
 
 /// Aliases may multiply a file; a tree stops growing here.
 const MOST_NODES: usize = 5_000_000;
@@ -44,14 +44,14 @@ pub(super) struct Key {
 
 impl Node {
     pub(super) fn text(place: Place, text: &str) -> Self {
-        Self { place, value: Value::Text(text.into()), secret: false }
+        Self { place, value: Value::Text(text.into()), secret: holds_password(text) }
     }
 
     /// What it is, for a message; its text is not given away where a secret could stand.
     pub(super) fn describe(&self) -> String {
         match &self.value {
             Value::Nothing => "nothing".to_owned(),
-            Value::Text(_) if self.secret => "a text".to_owned(),
+            Value::Text(_) if self.secret => "a text that is not shown".to_owned(),
             Value::Text(text) if text.chars().count() > 60 => {
                 format!("`{}…`", text.chars().take(60).collect::<String>())
             }
@@ -86,7 +86,9 @@ pub(super) fn parse(text: &str, mistakes: &mut Mistakes) -> Option<Node> {
             Ok((event, span)) => (event, place(span.start.line(), span.start.col() + 1)),
             Err(error) => {
                 let at = error.marker();
-                builder.mistakes.add(&place(at.line(), at.col() + 1), format!("not YAML: {}", plain(&error)));
+                let what = plain(&error);
+                let what = format!("not YAML: {what}{}", hint(&what));
+                builder.mistakes.add(&place(at.line(), at.col() + 1), what);
                 return None;
             }
         };
@@ -106,13 +108,22 @@ fn place(line: usize, column: usize) -> Place {
 /// The parser's message without the position that it appends: the place stands in front already.
 fn plain(error: &impl std::fmt::Display) -> String {
     let text = error.to_string();
-    text.split(" at byte ")
-        .next()
-        .unwrap_or_default()
-        .split(" at line ")
-        .next()
-        .unwrap_or_default()
-        .to_owned()
+    let ends =
+        [" at byte ", " at char ", " at line "].iter().filter_map(|position| text.find(position)).min();
+    text[..ends.unwrap_or(text.len())].to_owned()
+}
+
+/// What to do about it, where the parser's own words do not say.
+fn hint(what: &str) -> &'static str {
+    if what.contains("anchor") {
+        "; a text that begins with `*` or `&` needs quotes, such as `\"* * * * *\"`; `*name` stands for what `&name` marks before it"
+    } else if what.contains("tabs") {
+        "; expected spaces"
+    } else if what.contains("unclosed quote") {
+        ""
+    } else {
+        "; the cause may stand before this place"
+    }
 }
 
 struct Builder<'m> {
@@ -134,9 +145,13 @@ impl Builder<'_> {
             Event::Scalar(text, style, anchor, _) => {
                 let nothing =
                     style == ScalarStyle::Plain && matches!(&*text, "" | "~" | "null" | "Null" | "NULL");
-                let value = if nothing { Value::Nothing } else { Value::Text((*text).into()) };
+                let node = if nothing {
+                    Node { place, value: Value::Nothing, secret: false }
+                } else {
+                    Node::text(place, &text)
+                };
                 self.nodes += 1;
-                self.put(Node { place, value, secret: false }, anchor)
+                self.put(node, anchor)
             }
             Event::SequenceStart(_, anchor, _) => {
                 self.stack.push(Open::List(place, anchor, Vec::new()));
@@ -160,7 +175,10 @@ impl Builder<'_> {
                     self.put(node, 0)
                 }
                 None => {
-                    self.mistakes.add(&place, "an alias inside the node that it names");
+                    self.mistakes.add(
+                        &place,
+                        "an alias inside the value that it stands for; expected the value itself",
+                    );
                     None
                 }
             },

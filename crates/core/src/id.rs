@@ -254,6 +254,19 @@ mod tests {
     }
 
     #[test]
+    fn a_refusal_says_what_was_expected() {
+        let error = "Ops".parse::<Owner>().unwrap_err();
+        assert_eq!(error.expected(), "an owner (1 to 8 lower-case letters and digits)");
+        assert_eq!(error.to_string(), format!("`Ops` is not {}", error.expected()));
+    }
+
+    #[test]
+    fn one_job_name_is_reserved() {
+        assert!("manual".parse::<JobName>().unwrap().is_manual());
+        assert!(!"manual-2".parse::<JobName>().unwrap().is_manual());
+    }
+
+    #[test]
     fn ill_formed_names_are_refused() {
         for text in ["", "disk-", "disk-ABC", "dsk-1", "disk-1 ", "disk-é"] {
             assert!(text.parse::<DiskId>().is_err(), "{text}");

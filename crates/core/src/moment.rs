@@ -78,5 +78,6 @@ mod tests {
         assert_eq!(now(1, 130).since(mark), Duration::from_secs(30));
         assert_eq!(now(2, 7).since(mark), Duration::from_secs(7));
         assert_eq!(now(1, 90).since(mark), Duration::ZERO);
+        assert!(now(1, 130).is_of_this_epoch(mark) && !now(2, 130).is_of_this_epoch(mark));
     }
 }

@@ -185,6 +185,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_class_is_written_alike_in_logs_and_in_the_journal() {
+        for class in Class::ALL {
+            assert_eq!(serde_json::to_value(class).unwrap(), class.as_str());
+        }
+    }
+
+    #[test]
+    fn only_what_can_never_succeed_is_final() {
+        let finals: Vec<Class> = Class::ALL.into_iter().filter(|class| class.is_final()).collect();
+        assert_eq!(finals, [Class::Permanent, Class::Gone]);
+    }
+
+    #[test]
     fn the_ceiling_doubles_up_to_its_cap() {
         let busy = RetryPolicy::default().busy;
         let ceilings: Vec<u64> = (1..=7).map(|n| busy.delay(n, u64::MAX, None).as_secs()).collect();

@@ -51,7 +51,7 @@ pub enum ScheduleError {
     )]
     Fields(usize),
     /// A field that cannot be read.
-    #[error("the {field} field `{text}` makes no sense: {why}")]
+    #[error("the {field} field `{text}` makes no sense: {why}; it goes {}", range(field))]
     Field {
         /// The field's name.
         field: &'static str,
@@ -69,6 +69,18 @@ pub enum ScheduleError {
 }
 
 const FIELDS: [&str; 5] = ["minute", "hour", "day-of-month", "month", "day-of-week"];
+
+/// What a field holds, for whoever put something else there.
+fn range(field: &str) -> &'static str {
+    match field {
+        "minute" => "from 0 to 59",
+        "hour" => "from 0 to 23",
+        "day-of-month" => "from 1 to 31",
+        "month" => "from 1 to 12, or jan to dec",
+        "day-of-week" => "from 0 (Sunday) to 6, or sun to sat",
+        _ => "by the ranges of its fields",
+    }
+}
 
 impl Schedule {
     /// Reads a cron expression of five fields, due in the zone of this IANA name by the rules of `zones`.
@@ -214,5 +226,43 @@ impl fmt::Debug for Schedule {
 impl PartialEq for Schedule {
     fn eq(&self, other: &Self) -> bool {
         self.0.text == other.0.text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::civil::Time;
+
+    use super::*;
+
+    fn schedule(cron: &str, zone: &str) -> Schedule {
+        Schedule::new(cron, zone, &TimeZoneDatabase::bundled()).unwrap()
+    }
+
+    #[test]
+    fn its_text_is_all_of_it() {
+        let nightly = schedule(" 30  2 * * * ", "Asia/Shanghai");
+        assert_eq!(nightly.as_str(), "30 2 * * *@Asia/Shanghai");
+        assert_eq!((nightly.cron(), nightly.zone_name()), ("30 2 * * *", "Asia/Shanghai"));
+        assert_eq!(nightly.to_string(), nightly.as_str());
+        assert_eq!(format!("{nightly:?}"), "Schedule(30 2 * * *@Asia/Shanghai)");
+        assert_eq!(Schedule::read(nightly.as_str(), &TimeZoneDatabase::bundled()), Ok(nightly.clone()));
+        assert_ne!(nightly, schedule("30 2 * * *", "UTC"));
+        assert_ne!(nightly, schedule("31 2 * * *", "Asia/Shanghai"));
+    }
+
+    #[test]
+    fn a_run_starts_after_its_spread_and_outside_the_blackout() {
+        let (job, disk) = ("db".parse().unwrap(), "disk-1a2b3c4d".parse().unwrap());
+        let half_past_two: Timestamp = "2026-11-24T02:30:00Z".parse().unwrap();
+        let spread = Duration::from_secs(1800);
+        let start = |blackouts: &[Blackout]| {
+            start_at(half_past_two, &job, &disk, spread, blackouts, &TimeZone::UTC).to_string()
+        };
+        // 372 s: the disk's own offset in half an hour.
+        assert_eq!(start(&[]), "2026-11-24T02:36:12Z");
+        let window =
+            Blackout { from: Time::constant(2, 35, 0, 0), to: Time::constant(4, 0, 0, 0), days: Days::ALL };
+        assert_eq!(start(&[window]), "2026-11-24T04:00:00Z");
     }
 }

@@ -76,17 +76,19 @@ async fn read_once<T, F: Future<Output = Result<Listing<T>, Error>>>(
     mut page: impl FnMut(Page) -> F,
 ) -> Result<Option<Vec<T>>, Error> {
     let Listing { total, mut items, .. } = page(Page::default()).await?;
-    while (items.len() as u64) < total {
+    let mut seen: BTreeSet<String> = items.iter().map(|item| id(item).to_owned()).collect();
+    // An item that comes twice ends it at once: a page that is given again and again would never.
+    while seen.len() == items.len() && (items.len() as u64) < total {
         let Some(last) = items.last() else { return Ok(None) };
         let next = page(Page::from(items.len() as u64 - 1)).await?;
         let moved = next.total != total || next.items.first().map(&id) != Some(id(last));
         if moved || next.items.len() < 2 {
             return Ok(None);
         }
+        seen.extend(next.items.iter().map(|item| id(item).to_owned()));
         items.extend(next.items.into_iter().skip(1));
     }
-    let distinct: BTreeSet<&str> = items.iter().map(&id).collect();
-    let complete = distinct.len() == items.len() && items.len() as u64 == total;
+    let complete = seen.len() == items.len() && items.len() as u64 == total;
     Ok(complete.then_some(items))
 }
 
@@ -151,6 +153,19 @@ mod tests {
     async fn an_item_that_comes_twice_is_not_counted_twice() {
         let twice = numbers((0..10).chain([3]));
         assert!(read(vec![twice]).await.is_err());
+    }
+
+    /// A server, or a proxy's cache, that gives one page to every question.
+    #[tokio::test]
+    async fn one_item_again_and_again_is_no_listing() {
+        let mut pages = 0;
+        let twice = || vec!["a".to_owned(), "a".to_owned()];
+        let read = read_all(Action::DescribeDisks, String::as_str, |_| {
+            pages += 1;
+            std::future::ready(Ok(Listing { total: 1000, items: twice(), request_id: None }))
+        });
+        assert!(read.await.is_err());
+        assert!(pages <= 2 * TRIES, "{pages} pages were asked for");
     }
 
     #[tokio::test]

@@ -129,6 +129,14 @@ mod tests {
         assert!(!Blackout::leave_room(&[window(0, 0, Days::ALL)]));
         assert!(!Blackout::leave_room(&[window(8, 20, Days::ALL), window(20, 8, Days::ALL)]));
         assert!(Blackout::leave_room(&[window(8, 7, Days::ALL)]));
+        let on_all_days_but = |free: Weekday| {
+            let days: Vec<Weekday> =
+                Weekday::Monday.cycle_forward().take(7).filter(|day| *day != free).collect();
+            window(0, 0, Days::of(&days))
+        };
+        for free in Weekday::Monday.cycle_forward().take(7) {
+            assert!(Blackout::leave_room(&[on_all_days_but(free)]), "{free:?}");
+        }
     }
 
     #[test]
