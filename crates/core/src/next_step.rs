@@ -128,3 +128,6 @@ fn look_or_wait(run: &Run, now: &Now, ended: Mark, looks: u32, looked: Option<Ma
 fn until(now: &Now, instant: Timestamp) -> Duration {
     Duration::try_from(instant.duration_since(now.wall)).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests;

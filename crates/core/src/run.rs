@@ -405,3 +405,6 @@ pub(crate) fn later(instant: Timestamp, by: Duration) -> Timestamp {
 fn earlier(instant: Timestamp, by: Duration) -> Timestamp {
     instant.saturating_sub(by).unwrap_or(Timestamp::MIN)
 }
+
+#[cfg(test)]
+mod tests;
