@@ -14,9 +14,6 @@ use tokio::task::JoinSet;
 
 use crate::app::App;
 
-/// No sleep is longer: the wall clock may have been set, the machine may have been asleep.
-const HOP: Duration = Duration::from_secs(30);
-
 /// The calls that a task has under way, by the run that each is for.
 #[derive(Default)]
 pub struct InFlight {
@@ -103,7 +100,7 @@ pub async fn drive<T: Task>(mut task: T, app: Arc<App>, pulse: Arc<Pulse>) {
     let mut in_flight = InFlight::default();
     loop {
         pulse.beat(&app);
-        let wait = task.step(&app, &mut in_flight).await.min(HOP);
+        let wait = task.step(&app, &mut in_flight).await.min(app.parts.idle.hop);
         tokio::select! {
             biased;
             () = app.stop.cancelled() => break,

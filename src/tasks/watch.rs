@@ -14,9 +14,6 @@ use super::requests;
 use crate::app::App;
 use crate::report::{Event, Kind};
 
-/// A command's request waits no longer than this to be taken up.
-const EVERY: Duration = Duration::from_secs(1);
-
 /// The task.
 #[derive(Default)]
 pub struct Watch {
@@ -34,7 +31,7 @@ impl Task for Watch {
         }
         notice_step(app).await;
         self.notice_lanes(app);
-        EVERY
+        app.parts.idle.watch
     }
 }
 
