@@ -30,6 +30,23 @@ pub struct Parts {
     pub journal: Journal,
     /// Where events go.
     pub report: Arc<dyn Report>,
+    /// How often tasks look around when nothing calls them.
+    pub idle: Idle,
+}
+
+/// How often tasks look around when nothing calls them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Idle {
+    /// No task sleeps longer: the wall clock may have been set, the machine may have been asleep.
+    pub hop: Duration,
+    /// How long a command's request, or a wall clock that was set, may go unnoticed.
+    pub watch: Duration,
+}
+
+impl Default for Idle {
+    fn default() -> Self {
+        Self { hop: Duration::from_secs(30), watch: Duration::from_secs(1) }
+    }
 }
 
 /// A configuration in force, with a client for each of its targets.

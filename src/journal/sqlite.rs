@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use backup_core::{RunId, TargetName};
 use jiff::Timestamp;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row as SqlRow, params};
 
 use changes::apply;
@@ -74,6 +75,9 @@ impl Sqlite {
             journal.connection.pragma_update(None, "synchronous", "FULL")?;
             journal.connection.pragma_update(None, "foreign_keys", true)?;
             journal.connection.set_prepared_statement_cache_capacity(64);
+            // Plans that do not hang on bound values. Without it every query that a partial index may answer is
+            // parsed and planned anew each time that it is run.
+            journal.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
             let write = journal.connection.transaction()?;
             for (version, migration) in (1_i64..).zip(MIGRATIONS) {
                 if version > found {

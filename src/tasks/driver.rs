@@ -14,9 +14,6 @@ use tokio::task::JoinSet;
 
 use crate::app::App;
 
-/// No sleep is longer: the wall clock may have been set, the machine may have been asleep.
-const HOP: Duration = Duration::from_secs(30);
-
 /// The calls that a task has under way, by the run that each is for.
 #[derive(Default)]
 pub struct InFlight {
@@ -107,7 +104,8 @@ pub async fn drive<T: Task>(mut task: T, app: Arc<App>, pulse: Arc<Pulse>) {
     loop {
         pulse.beat(&app);
         let rests = T::NEEDS_CLOCK && !app.parts.time.is_trusted();
-        let wait = if rests { HOP } else { task.step(&app, &mut in_flight).await.min(HOP) };
+        let hop = app.parts.idle.hop;
+        let wait = if rests { hop } else { task.step(&app, &mut in_flight).await.min(hop) };
         tokio::select! {
             biased;
             () = app.stop.cancelled() => break,
