@@ -99,7 +99,7 @@ impl ClockCheck {
         }
         self.asked = Some(now);
         for cloud in app.settings().clouds.values().cloned() {
-            in_flight.start(Vec::new(), ask(Arc::clone(app), cloud, Arc::clone(&self.answers)));
+            in_flight.start(&[], ask(Arc::clone(app), cloud, Arc::clone(&self.answers)));
         }
     }
 

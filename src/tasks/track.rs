@@ -2,7 +2,7 @@
 //!
 //! Responsible for asking with as few calls as possible: one answers for a hundred backups.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,14 +38,18 @@ impl Task for Track {
     }
 
     async fn step(&mut self, app: &Arc<App>, in_flight: &mut InFlight) -> Duration {
-        let unresolved = self.attend.step(app, Stage::Unresolved, LOOKS_AT_ONCE, in_flight).await;
-        let accepted = self.attend.step(app, Stage::Accepted, POLLS_AT_ONCE, in_flight).await;
+        let none = BTreeSet::new();
+        let unresolved = self.attend.step(app, Stage::Unresolved, LOOKS_AT_ONCE, &none, in_flight).await;
+        let accepted = self.attend.step(app, Stage::Accepted, POLLS_AT_ONCE, &none, in_flight).await;
         let mut polls: BTreeMap<TargetName, Vec<Row>> = BTreeMap::new();
         for (row, step) in unresolved.acts.into_iter().chain(accepted.acts) {
             match step {
                 Step::Look => {
                     if let Some(cloud) = app.cloud(&row.target) {
-                        in_flight.start(vec![row.run.id.clone()], look::look(Arc::clone(app), cloud, row));
+                        in_flight.start(
+                            std::slice::from_ref(&row),
+                            look::look(Arc::clone(app), cloud, row.clone()),
+                        );
                     }
                 }
                 Step::Poll => polls.entry(row.target.clone()).or_default().push(row),
@@ -55,8 +59,7 @@ impl Task for Track {
         for (target, rows) in polls {
             let Some(cloud) = app.cloud(&target) else { continue };
             for rows in rows.chunks(IDS_IN_A_CALL) {
-                let runs = rows.iter().map(|row| row.run.id.clone()).collect();
-                in_flight.start(runs, poll(Arc::clone(app), cloud.clone(), rows.to_vec()));
+                in_flight.start(rows, poll(Arc::clone(app), cloud.clone(), rows.to_vec()));
             }
         }
         unresolved.wait.min(accepted.wait)
