@@ -9,7 +9,7 @@ mod rows;
 use std::path::Path;
 use std::time::Duration;
 
-use backup_core::{RunId, TargetName};
+use backup_core::{DiskId, JobName, RunId, TargetName};
 use jiff::Timestamp;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row as SqlRow, params};
@@ -184,7 +184,8 @@ impl Store for Sqlite {
                 EXISTS (SELECT 1 FROM runs n WHERE n.job = r.job AND n.disk = r.disk AND n.due > r.due
                         AND n.ended_at IS NULL AND n.start_at <= ?2),
                 EXISTS (SELECT 1 FROM pauses WHERE kind = 'job' AND name = r.job)
-                    OR EXISTS (SELECT 1 FROM pauses WHERE kind = 'disk' AND name = r.disk)
+                    OR EXISTS (SELECT 1 FROM pauses WHERE kind = 'disk' AND name = r.disk),
+                (SELECT behind FROM epoch)
              FROM runs r JOIN policies p ON p.id = r.policy
              WHERE r.target = ?1 AND r.ended_at IS NULL AND r.state IN {} AND r.attend_at <= ?2
              ORDER BY r.attend_at, r.start_at LIMIT ?3",
@@ -245,6 +246,44 @@ impl Store for Sqlite {
         self.plain_rows(&sql, [i64::try_from(limit).unwrap_or(i64::MAX)])
     }
 
+    fn to_compare(&self, disk: &DiskId, runs: &[RunId]) -> Result<Vec<(Row, u32)>, JournalError> {
+        let sql = format!(
+            "SELECT {RUN} FROM runs r JOIN policies p ON p.id = r.policy
+             WHERE r.disk = ?1 AND r.state = 'completed' AND r.missing < 3"
+        );
+        let mut rows = self.plain_rows(&sql, [disk.as_str()])?;
+        for id in runs {
+            if !rows.iter().any(|row| row.run.id == *id) {
+                rows.extend(self.run(id)?);
+            }
+        }
+        let missing = |row: Row| {
+            let id = &row.run.id;
+            let times = self.one(
+                "SELECT missing FROM runs WHERE job = ?1 AND disk = ?2 AND due = ?3",
+                params![id.job.as_str(), id.disk.as_str(), id.due.as_second()],
+                |row| row.get(0),
+            )?;
+            Ok((row, times.unwrap_or_default()))
+        };
+        rows.into_iter().map(missing).collect()
+    }
+
+    fn recovered_through(&self, job: &JobName, disk: &DiskId) -> Result<Option<Timestamp>, JournalError> {
+        let found = self.one(
+            "SELECT max(due) FROM runs
+             WHERE job = ?1 AND disk = ?2 AND attempts = 0 AND state IN ('tracking', 'completed')
+               AND (SELECT behind FROM epoch)",
+            [job.as_str(), disk.as_str()],
+            |row| row.get::<_, Option<i64>>(0),
+        )?;
+        Ok(found.flatten().map(from_second))
+    }
+
+    fn is_behind(&self) -> Result<bool, JournalError> {
+        Ok(self.one("SELECT behind FROM epoch", [], |row| row.get(0))?.unwrap_or_default())
+    }
+
     fn history(&self, filter: &Filter) -> Result<Vec<Row>, JournalError> {
         let sql = format!(
             "SELECT {RUN} FROM runs r JOIN policies p ON p.id = r.policy
@@ -298,7 +337,7 @@ impl Store for Sqlite {
             let last = self.plain_rows(&last_sql, key)?.into_iter().next();
             let last_good = self.one(
                 "SELECT ended_at, due FROM runs
-                 WHERE job = ?1 AND disk = ?2 AND state = 'completed' ORDER BY due DESC LIMIT 1",
+                 WHERE job = ?1 AND disk = ?2 AND state = 'completed' AND missing < 3 ORDER BY due DESC LIMIT 1",
                 key,
                 |row| Ok((from_millis(row.get(0)?), from_second(row.get(1)?))),
             )?;

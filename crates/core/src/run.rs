@@ -133,6 +133,16 @@ impl Run {
         Self { id, start_at, policy, attempts: 0, setback: None, unsure: false, state: State::PLANNED }
     }
 
+    /// A run that an earlier journal knew, by its backup in the cloud.
+    #[must_use]
+    pub fn recovered(mut self, now: &Now, backup: BackupId, sighting: Sighting) -> Self {
+        match sighting {
+            Sighting::Normal => self.state = State::Completed { backup },
+            Sighting::Unfinished => self.track(now, backup),
+        }
+        self
+    }
+
     /// The last instant at which an attempt may begin.
     #[must_use]
     pub fn deadline(&self) -> Timestamp {
@@ -310,6 +320,15 @@ impl Run {
             }
             _ => self.skip(why_never_begun),
         }
+    }
+
+    /// Its backup is NORMAL after all, though it had ended without one.
+    pub fn late(mut self, backup: BackupId) -> Result<Self, IllegalTransition> {
+        if !matches!(self.state, State::Failed { .. } | State::Skipped { .. }) {
+            return Err(self.illegal("a late backup"));
+        }
+        self.state = State::Completed { backup };
+        Ok(self)
     }
 
     /// A person wants it tried again: `start_within` counts from now, and a look-up comes first.

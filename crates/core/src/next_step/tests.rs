@@ -46,7 +46,7 @@ fn creating(ended: Option<u64>, looks: u32, looked: Option<u64>) -> State {
     }
 }
 
-const NONE: Facts = Facts { disk_busy: false, superseded: false, paused: false };
+const NONE: Facts = Facts { disk_busy: false, superseded: false, paused: false, behind: false };
 const BUSY: Facts = Facts { disk_busy: true, ..NONE };
 const PAUSED: Facts = Facts { paused: true, ..NONE };
 const SUPERSEDED: Facts = Facts { superseded: true, ..NONE };
@@ -91,6 +91,12 @@ fn a_run_that_was_due_before_the_process_started_is_looked_for_first() {
     assert_eq!(next_step(&run(State::PLANNED), &later, NONE), Step::Look);
     let looked = State::Planned { looked: true, retry_at: None };
     assert_eq!(next_step(&run(looked), &later, NONE), Step::Create);
+    // With a journal that may know less than the cloud, only once everything must show.
+    let behind = Facts { behind: true, ..NONE };
+    assert_eq!(next_step(&run(State::PLANNED), &later, behind), wait(SETTLE - 20));
+    let settled = Now { started: at(11), ..now(SETTLE) };
+    assert_eq!(next_step(&run(State::PLANNED), &settled, behind), Step::Look);
+    assert_eq!(step(State::PLANNED, 20, behind), Step::Create, "due in the time of this process");
     // Not before it could begin.
     assert_eq!(next_step(&run(State::PLANNED), &later, BUSY), wait(5));
 }
@@ -100,7 +106,10 @@ fn an_attempt_under_way_is_left_alone_until_its_caller_must_be_gone() {
     let under_way = || creating(None, 0, None);
     assert_eq!(step(under_way(), 11, NONE), wait(119));
     // Even if others want the disk, or its time is over.
-    assert_eq!(step(under_way(), 11, Facts { superseded: true, paused: true, disk_busy: true }), wait(119));
+    assert_eq!(
+        step(under_way(), 11, Facts { superseded: true, paused: true, disk_busy: true, behind: true }),
+        wait(119)
+    );
     assert_eq!(step(under_way(), 130, NONE), Step::Look);
     // Of another epoch: whoever made it is gone already; the settle counts from the epoch's beginning.
     assert_eq!(next_step(&run(under_way()), &moment(2, 1), NONE), wait(1));
