@@ -177,6 +177,7 @@ impl Store for Sqlite {
         now: Timestamp,
         limit: usize,
     ) -> Result<ToAttend, JournalError> {
+        // Chosen first, and only then looked at closely: there may be thousands, and few are asked for.
         let sql = format!(
             "SELECT {RUN},
                 EXISTS (SELECT 1 FROM runs b WHERE b.disk = r.disk AND b.ended_at IS NULL
@@ -185,9 +186,12 @@ impl Store for Sqlite {
                         AND n.ended_at IS NULL AND n.start_at <= ?2),
                 EXISTS (SELECT 1 FROM pauses WHERE kind = 'job' AND name = r.job)
                     OR EXISTS (SELECT 1 FROM pauses WHERE kind = 'disk' AND name = r.disk)
-             FROM runs r JOIN policies p ON p.id = r.policy
-             WHERE r.target = ?1 AND r.ended_at IS NULL AND r.state IN {} AND r.attend_at <= ?2
-             ORDER BY r.attend_at, r.start_at LIMIT ?3",
+             FROM (SELECT job, disk, due FROM runs
+                   WHERE target = ?1 AND ended_at IS NULL AND state IN {} AND attend_at <= ?2
+                   ORDER BY attend_at, start_at LIMIT ?3) chosen
+             JOIN runs r ON (r.job, r.disk, r.due) = (chosen.job, chosen.disk, chosen.due)
+             JOIN policies p ON p.id = r.policy
+             ORDER BY r.attend_at, r.start_at",
             states(stage)
         );
         self.rows(&sql, params![target.as_str(), millis(now), i64::try_from(limit).unwrap_or(i64::MAX)])
@@ -209,7 +213,17 @@ impl Store for Sqlite {
     }
 
     fn open_targets(&self) -> Result<Vec<TargetName>, JournalError> {
-        self.many("SELECT DISTINCT target FROM runs WHERE ended_at IS NULL", [], |row| parsed(row, 0))
+        // From each target to the next by the index: of thousands of runs, one row a target is read.
+        self.many(
+            "WITH RECURSIVE open (target) AS (
+                 SELECT min(target) FROM runs WHERE ended_at IS NULL
+                 UNION ALL
+                 SELECT (SELECT min(target) FROM runs WHERE ended_at IS NULL AND target > open.target)
+                 FROM open WHERE open.target IS NOT NULL)
+             SELECT target FROM open WHERE target IS NOT NULL",
+            [],
+            |row| parsed(row, 0),
+        )
     }
 
     fn open_counts(&self) -> Result<Vec<(String, u64)>, JournalError> {
@@ -249,7 +263,7 @@ impl Store for Sqlite {
         let sql = format!(
             "SELECT {RUN} FROM runs r JOIN policies p ON p.id = r.policy
              WHERE (?1 IS NULL OR r.job = ?1) AND (?2 IS NULL OR r.disk = ?2) AND (?3 IS NULL OR r.state = ?3)
-               AND (?4 IS NULL OR r.due >= ?4)
+               AND r.due >= ?4
              ORDER BY r.due DESC, r.job, r.disk LIMIT ?5"
         );
         self.plain_rows(
@@ -258,7 +272,7 @@ impl Store for Sqlite {
                 filter.job.as_ref().map(|job| job.as_str()),
                 filter.disk.as_ref().map(|disk| disk.as_str()),
                 filter.state,
-                filter.since.map(Timestamp::as_second),
+                filter.since.unwrap_or(Timestamp::MIN).as_second(),
                 filter.limit,
             ],
         )
