@@ -9,6 +9,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use backup_core::retry::RetryPolicy;
+use backup_core::run::State;
 use backup_core::{Run, Step, TargetName, next_step};
 use jiff::Timestamp;
 use tokio::sync::Notify;
@@ -92,6 +93,21 @@ impl Pokes {
     pub fn all(&self) {
         for bell in [&self.plan, &self.submit, &self.track, &self.tell, &self.watch] {
             bell.notify_one();
+        }
+    }
+}
+
+impl Pokes {
+    /// Rings for whoever has something to do about a run that is now known to be in `state`.
+    pub fn about(&self, state: &State) {
+        match state {
+            State::Planned { .. } | State::Absent { .. } => self.submit.notify_one(),
+            State::Creating { .. } | State::Tracking { .. } => self.track.notify_one(),
+            State::Completed { .. } | State::Failed { .. } | State::Skipped { .. } => {
+                self.tell.notify_one();
+                // The disk is free.
+                self.submit.notify_one();
+            }
         }
     }
 }
