@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
+use backup_core::run::State;
 use backup_core::{DiskId, Run, Step, TargetName, next_step};
 use jiff::Timestamp;
 use tokio::sync::Notify;
@@ -105,6 +106,21 @@ impl Pokes {
             [&self.plan, &self.submit, &self.track, &self.tell, &self.watch, &self.compact, &self.reconcile]
         {
             bell.notify_one();
+        }
+    }
+}
+
+impl Pokes {
+    /// Rings for whoever has something to do about a run that is now known to be in `state`.
+    pub fn about(&self, state: &State) {
+        match state {
+            State::Planned { .. } | State::Absent { .. } => self.submit.notify_one(),
+            State::Creating { .. } | State::Tracking { .. } => self.track.notify_one(),
+            State::Completed { .. } | State::Failed { .. } | State::Skipped { .. } => {
+                self.tell.notify_one();
+                // The disk is free.
+                self.submit.notify_one();
+            }
         }
     }
 }

@@ -14,6 +14,9 @@ use super::witness::Owed;
 use crate::journal::Row;
 use crate::zones;
 
+/// A daemon that is there plans what is due within this.
+const PROMPT: SignedDuration = SignedDuration::from_secs(10);
+
 pub(super) type Pair = (JobName, DiskId);
 
 /// What is owed on all disks.
@@ -91,7 +94,18 @@ impl Dues {
     }
 
     /// Accounts for everything due up to `limit`. `rows` are all rows since the last account, in any order.
-    pub(super) fn account(&mut self, rows: &[Row], limit: Timestamp, wrong: &mut Vec<String>) -> Counted {
+    /// Only what came due in one of `absences` may be missed.
+    pub(super) fn account(
+        &mut self,
+        rows: &[Row],
+        limit: Timestamp,
+        absences: &[(Timestamp, Timestamp)],
+        wrong: &mut Vec<String>,
+    ) -> Counted {
+        let excused = |due: &Timestamp| {
+            let late = due.saturating_add(PROMPT).unwrap_or(*due);
+            absences.iter().any(|(from, to)| *from <= late && due <= to)
+        };
         let mut by_pair: BTreeMap<(&JobName, &DiskId), Vec<&Row>> = BTreeMap::new();
         for row in rows {
             by_pair.entry((&row.run.id.job, &row.run.id.disk)).or_default().push(row);
@@ -99,9 +113,8 @@ impl Dues {
         let mut counted = Counted::default();
         for ((job, disk), account) in &mut self.pairs {
             let rows = by_pair.remove(&(job, disk)).unwrap_or_default();
-            account.settle(&rows, limit, &mut counted, &mut |what| {
-                wrong.push(format!("{job} on {disk}: {what}"))
-            });
+            let mut object = |what| wrong.push(format!("{job} on {disk}: {what}"));
+            account.settle(&rows, limit, &excused, &mut counted, &mut object);
         }
         for (job, disk) in by_pair.into_keys() {
             wrong.push(format!("{job} on {disk} was never configured, and has a run"));
@@ -139,6 +152,7 @@ impl Account {
         &mut self,
         rows: &[&Row],
         limit: Timestamp,
+        excused: &dyn Fn(&Timestamp) -> bool,
         counted: &mut Counted,
         wrong: &mut dyn FnMut(String),
     ) {
@@ -171,6 +185,9 @@ impl Account {
                 None => wrong(format!("{to} was not due, and there is a run")),
                 Some(count) => {
                     counted.misses += u64::from(*count);
+                    for (due, _) in expected.range(*from..=*to).filter(|(due, _)| !excused(due)) {
+                        wrong(format!("{due} was missed, and the daemon was there"));
+                    }
                     let ends = expected.contains_key(from) && expected.contains_key(to);
                     if inside != *count as usize || !ends {
                         wrong(format!("{count} misses from {from} to {to}, and {inside} were due"));

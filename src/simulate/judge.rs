@@ -26,12 +26,13 @@ const CLOCK_SLACK: SignedDuration = SignedDuration::from_mins(150);
 const KEPT: SignedDuration = SignedDuration::from_hours(24);
 
 /// How the daemon was when it was judged.
-#[derive(Clone, Copy)]
 pub(super) struct Attendance {
     /// Since when it is up, if it is.
     pub(super) up_since: Option<Timestamp>,
     /// For how long it was down in the last days.
     pub(super) downtime: SignedDuration,
+    /// When it was down, or its clock may have been wrong, in the last days.
+    pub(super) absences: Vec<(Timestamp, Timestamp)>,
     /// How many daemons died so far.
     pub(super) crashes: u64,
 }
@@ -101,12 +102,12 @@ impl Judge {
             self.wrong.push(error);
         }
         self.count_requests(&ledger);
-        self.judge_rows(world, &rows, &ledger, now, is_settled, attendance);
+        self.judge_rows(world, &rows, &ledger, now, is_settled, &attendance);
         self.judge_backups(&rows, &ledger);
         if is_settled {
             let daemons = world.clock.wall();
             let limit = before(now.min(daemons), CLOCK_SLACK);
-            let counted = self.dues.account(&rows, limit, &mut self.wrong);
+            let counted = self.dues.account(&rows, limit, &attendance.absences, &mut self.wrong);
             self.summary.due += counted.dues;
             self.summary.misses += counted.misses;
             self.accounted = Some(limit);
@@ -159,7 +160,7 @@ impl Judge {
         ledger: &Ledger,
         now: Timestamp,
         is_settled: bool,
-        attendance: Attendance,
+        attendance: &Attendance,
     ) {
         let backups: BTreeMap<&str, &BackupRecord> =
             ledger.backups.iter().map(|backup| (backup.backup_id.as_str(), backup)).collect();

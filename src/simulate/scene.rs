@@ -146,7 +146,7 @@ impl Scene {
         cbs_sim::World {
             seed: random.draw(),
             credentials: vec![key(0)],
-            timings: Timings { create_ms: (5_000, 180_000), visible_ms: (0, VISIBLE_MS), reply_ms: (5, 400) },
+            timings: Timings { create_ms: (5_000, 90_000), visible_ms: (0, VISIBLE_MS), reply_ms: (5, 400) },
             choices: Choices {
                 one_creation_at_a_time: random.chance(700),
                 missing_ids: random.pick([MissingIds::Omit, MissingIds::Error]),

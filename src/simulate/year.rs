@@ -2,7 +2,6 @@
 //!
 //! Responsible for the order of things. What happens is drawn by `chaos`, and judged by `judge`.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,8 +25,19 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 const IDLE: Idle = Idle { hop: Duration::from_secs(3600), watch: Duration::from_secs(3600) };
 /// Downtime is remembered for as long as a run may be open.
 const MEMORY: SignedDuration = SignedDuration::from_hours(5 * 24);
-/// The first day of the year: there is a DST change of each kind in each half of it.
-const START: &str = "2027-01-01T00:00:00Z";
+/// When years begin, give or take a day: most a few days before a DST change somewhere, so that short ones see one.
+const STARTS: [&str; 8] = [
+    "2027-01-01T00:00:00Z",
+    "2027-03-10T00:00:00Z",
+    "2027-03-24T00:00:00Z",
+    "2027-04-01T00:00:00Z",
+    "2027-09-01T00:00:00Z",
+    "2027-09-29T00:00:00Z",
+    "2027-10-27T00:00:00Z",
+    "2027-11-03T00:00:00Z",
+];
+/// A clock that is wrong makes instants come early or late by as much as it is wrong.
+const FURTHEST_STEP: SignedDuration = SignedDuration::from_mins(61);
 
 /// Plays a plan. To be called in a runtime whose clock is paused.
 pub(super) async fn play(plan: &Plan, tamper: Tamper) -> Result<Summary, SimulationError> {
@@ -39,7 +49,7 @@ pub(super) async fn play(plan: &Plan, tamper: Tamper) -> Result<Summary, Simulat
             let down = year.chaos.downtime();
             let since = year.world.truth.wall();
             year.pass(up_to.saturating_add(down).min(end), None).await?;
-            year.downs.push_back((since, year.world.truth.wall()));
+            year.downs.push((since, year.world.truth.wall()));
         }
     }
     year.conclude().await
@@ -65,7 +75,9 @@ struct Year {
     chaos: Chaos,
     judge: Judge,
     agenda: Vec<(Duration, Event)>,
-    downs: VecDeque<(Timestamp, Timestamp)>,
+    downs: Vec<(Timestamp, Timestamp)>,
+    /// When the clock was set.
+    steps: Vec<Timestamp>,
     up_since: Option<Timestamp>,
     wrong_by: SignedDuration,
     key: u64,
@@ -75,7 +87,12 @@ impl Year {
     fn new(plan: &Plan, tamper: Tamper) -> Result<Self, SimulationError> {
         let random = Random::from_seed(plan.seed);
         let scene = Scene::draw(&random, plan.disks, plan.settle);
-        let start = START.parse().map_err(|error: jiff::Error| SimulationError::Scene(error.to_string()))?;
+        let start: Timestamp = random
+            .pick(STARTS)
+            .parse()
+            .map_err(|error: jiff::Error| SimulationError::Scene(error.to_string()))?;
+        let start = start.saturating_add(Duration::from_millis(random.between((0, 86_400_000))));
+        let start = start.map_err(|error| SimulationError::Scene(error.to_string()))?;
         let world = World::new(Beginning {
             start,
             config: scene.config()?,
@@ -104,7 +121,8 @@ impl Year {
             chaos,
             judge,
             agenda,
-            downs: VecDeque::new(),
+            downs: Vec::new(),
+            steps: Vec::new(),
             up_since: None,
             wrong_by: SignedDuration::ZERO,
             key: 0,
@@ -257,6 +275,7 @@ impl Year {
     fn set_clock(&mut self, by: SignedDuration) {
         self.world.clock.step(by);
         self.wrong_by = self.wrong_by.saturating_add(by);
+        self.steps.push(self.world.truth.wall());
         self.judge.summary().steps += 1;
         self.later(self.chaos.until_noticed(), Event::Noticed);
     }
@@ -264,9 +283,15 @@ impl Year {
     async fn judge(&mut self) -> Result<(), SimulationError> {
         let now = self.world.truth.wall();
         self.downs.retain(|(_, to)| now.duration_since(*to) < MEMORY);
+        self.steps.retain(|at| now.duration_since(*at) < MEMORY);
+        let around = |at: &Timestamp| {
+            let (from, to) = (at.saturating_sub(FURTHEST_STEP), at.saturating_add(FURTHEST_STEP));
+            Some((from.ok()?, to.ok()?))
+        };
         let attendance = Attendance {
             up_since: self.up_since,
             downtime: self.downs.iter().map(|(from, to)| to.duration_since(*from)).sum(),
+            absences: self.downs.iter().copied().chain(self.steps.iter().filter_map(around)).collect(),
             crashes: self.judge.summary().crashes,
         };
         Ok(self.judge.judge(&self.world, attendance).await?)

@@ -75,28 +75,36 @@ async fn poll(app: Arc<App>, cloud: Cloud, rows: Vec<Row>) {
         answers = cloud.poll(&ids) => answers,
     };
     let now = app.now();
-    let saves = rows.into_iter().filter_map(|row| {
-        let poll = match &answers {
-            Ok(seen) => row
-                .run
-                .state
-                .backup()
-                .and_then(|id| seen.get(id))
-                .map_or(Poll::Missing, |seen| Poll::Seen(*seen)),
-            Err(_) => Poll::Unanswered,
-        };
-        match row.run.polled(&now, poll) {
-            Ok(run) => Some(app.persist(app.saving(run))),
-            Err(error) => {
-                app.fault(&error);
-                None
+    let mut states = Vec::with_capacity(rows.len());
+    let saves: Vec<_> = rows
+        .into_iter()
+        .filter_map(|row| {
+            let poll = match &answers {
+                Ok(seen) => row
+                    .run
+                    .state
+                    .backup()
+                    .and_then(|id| seen.get(id))
+                    .map_or(Poll::Missing, |seen| Poll::Seen(*seen)),
+                Err(_) => Poll::Unanswered,
+            };
+            match row.run.polled(&now, poll) {
+                Ok(run) => {
+                    states.push(run.state.clone());
+                    Some(app.persist(app.saving(run)))
+                }
+                Err(error) => {
+                    app.fault(&error);
+                    None
+                }
             }
-        }
-    });
+        })
+        .collect();
     futures_util::future::join_all(saves).await;
     if let Err(problem) = answers {
         tracing::debug!("backups could not be asked for: {problem}");
     }
-    app.pokes.tell.notify_one();
-    app.pokes.submit.notify_one();
+    for state in states.iter().filter(|state| state.is_ended()) {
+        app.pokes.about(state);
+    }
 }
