@@ -77,7 +77,7 @@ fn range(field: &str) -> &'static str {
         "hour" => "from 0 to 23",
         "day-of-month" => "from 1 to 31",
         "month" => "from 1 to 12, or jan to dec",
-        "day-of-week" => "from 0 (Sunday) to 6, or sun to sat",
+        "day-of-week" => "from 0 to 7 (both Sunday), or sun to sat",
         _ => "by the ranges of its fields",
     }
 }
@@ -250,6 +250,32 @@ mod tests {
         assert_eq!(Schedule::read(nightly.as_str(), &TimeZoneDatabase::bundled()), Ok(nightly.clone()));
         assert_ne!(nightly, schedule("30 2 * * *", "UTC"));
         assert_ne!(nightly, schedule("31 2 * * *", "Asia/Shanghai"));
+    }
+
+    #[test]
+    fn a_faulty_field_is_named_with_its_range() {
+        for (cron, expected) in [
+            (
+                "60 * * * *",
+                "the minute field `60` makes no sense: Number out of bounds; it goes from 0 to 59",
+            ),
+            ("* 24 * * *", "the hour field `24` makes no sense: Number out of bounds; it goes from 0 to 23"),
+            (
+                "* * 0 * *",
+                "the day-of-month field `0` makes no sense: Number out of bounds; it goes from 1 to 31",
+            ),
+            (
+                "* * * 13 *",
+                "the month field `13` makes no sense: Number out of bounds; it goes from 1 to 12, or jan to dec",
+            ),
+            (
+                "* * * * 8",
+                "the day-of-week field `8` makes no sense: Number out of bounds; it goes from 0 to 7 (both Sunday), or sun to sat",
+            ),
+        ] {
+            let error = Schedule::new(cron, "UTC", &TimeZoneDatabase::bundled()).unwrap_err();
+            assert_eq!(error.to_string(), expected);
+        }
     }
 
     #[test]
