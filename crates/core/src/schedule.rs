@@ -77,7 +77,7 @@ fn range(field: &str) -> &'static str {
         "hour" => "from 0 to 23",
         "day-of-month" => "from 1 to 31",
         "month" => "from 1 to 12, or jan to dec",
-        "day-of-week" => "from 0 (Sunday) to 6, or sun to sat",
+        "day-of-week" => "from 0 to 7 (both Sunday), or sun to sat",
         _ => "by the ranges of its fields",
     }
 }
@@ -135,7 +135,8 @@ impl Schedule {
     #[must_use]
     pub fn next_after(&self, instant: Timestamp) -> Option<Timestamp> {
         // To the second below: the library would look from the fraction on.
-        let whole = Timestamp::from_second(instant.as_millisecond().div_euclid(1000)).ok()?;
+        let below = instant.as_nanosecond().div_euclid(1_000_000_000);
+        let whole = Timestamp::from_second(i64::try_from(below).ok()?).ok()?;
         let local = whole.to_zoned(self.0.zone.clone());
         if self.0.is_interval {
             let next = self.0.cron.find_next_occurrence(&local, false).ok()?.timestamp();
@@ -249,6 +250,40 @@ mod tests {
         assert_eq!(Schedule::read(nightly.as_str(), &TimeZoneDatabase::bundled()), Ok(nightly.clone()));
         assert_ne!(nightly, schedule("30 2 * * *", "UTC"));
         assert_ne!(nightly, schedule("31 2 * * *", "Asia/Shanghai"));
+    }
+
+    #[test]
+    fn a_faulty_field_is_named_with_its_range() {
+        for (cron, expected) in [
+            (
+                "60 * * * *",
+                "the minute field `60` makes no sense: Number out of bounds; it goes from 0 to 59",
+            ),
+            ("* 24 * * *", "the hour field `24` makes no sense: Number out of bounds; it goes from 0 to 23"),
+            (
+                "* * 0 * *",
+                "the day-of-month field `0` makes no sense: Number out of bounds; it goes from 1 to 31",
+            ),
+            (
+                "* * * 13 *",
+                "the month field `13` makes no sense: Number out of bounds; it goes from 1 to 12, or jan to dec",
+            ),
+            (
+                "* * * * 8",
+                "the day-of-week field `8` makes no sense: Number out of bounds; it goes from 0 to 7 (both Sunday), or sun to sat",
+            ),
+        ] {
+            let error = Schedule::new(cron, "UTC", &TimeZoneDatabase::bundled()).unwrap_err();
+            assert_eq!(error.to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn the_next_instant_is_found_from_a_nanosecond_before() {
+        let hourly = schedule("0 * * * *", "UTC");
+        for due in [-3600, 0, 1_795_543_200].map(|second| Timestamp::from_second(second).unwrap()) {
+            assert_eq!(hourly.next_after(due - jiff::SignedDuration::from_nanos(1)), Some(due));
+        }
     }
 
     #[test]

@@ -210,3 +210,29 @@ proptest! {
         prop_assert_ne!(class(&code, Kind::Delete), Class::Ambiguous);
     }
 }
+
+/// `docs/setbacks.md` and the table say the same: each code of either is in the other, with its class.
+#[test]
+fn the_documentation_has_every_code_with_its_class() {
+    let page = include_str!("../../../../docs/setbacks.md");
+    let mut documented = Vec::new();
+    for row in page.lines().filter(|line| line.starts_with("| `")) {
+        let columns: Vec<&str> = row.split(" | ").collect();
+        let class = columns[0].trim_matches(['|', ' ', '`']);
+        let mut family = String::new();
+        for code in columns[1].split('`').skip(1).step_by(2) {
+            // `.Sub` stands for the family of the code before it.
+            let code = if code.starts_with('.') { format!("{family}{code}") } else { code.to_owned() };
+            family = code.split('.').next().unwrap().to_owned();
+            assert_eq!(Meaning::of(&code.replace('*', ".Any"), Kind::Create).class.as_str(), class, "{code}");
+            documented.push(code);
+        }
+    }
+    for (code, _) in CODES {
+        let named = documented.iter().any(|known| match known.strip_suffix('*') {
+            Some(family) => code.starts_with(family),
+            None => code == known || code.starts_with("RequestLimitExceeded."),
+        });
+        assert!(named, "docs/setbacks.md lacks {code}");
+    }
+}

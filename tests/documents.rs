@@ -1,0 +1,93 @@
+//! What `docs/` says of events, waits, commands, options and exit codes is what the program does.
+
+#![expect(clippy::unwrap_used, reason = "a test's helpers fail as its body does")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
+
+use backup_core::retry::{Class, RetryPolicy};
+use cbs_backupd::report::event::{Kind, Level};
+
+/// The rows of the tables of a page that begin with a word in backticks, by their columns.
+fn rows(page: &str) -> Vec<Vec<&str>> {
+    let rows = page.lines().filter(|line| line.starts_with("| `"));
+    rows.map(|row| row.trim_matches(['|', ' ']).split(" | ").collect()).collect()
+}
+
+/// What stands in backticks.
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
+}
+
+#[test]
+fn every_event_is_documented_with_its_level() {
+    let page = include_str!("../docs/events.md");
+    let documented: Vec<(&str, &str)> =
+        rows(page).iter().map(|columns| (columns[0].trim_matches('`'), columns[1])).collect();
+    let level = |kind: &Kind| match kind.level() {
+        Level::Debug => "debug",
+        Level::Info => "info",
+        Level::Warn => "warn",
+        Level::Error => "error",
+    };
+    let written: Vec<(&str, &str)> = Kind::ALL.iter().map(|kind| (kind.name(), level(kind))).collect();
+    assert_eq!(documented, written);
+}
+
+#[test]
+fn every_class_is_documented_with_its_waits() {
+    let page = rows(include_str!("../docs/setbacks.md"));
+    let documented: BTreeSet<&str> = page.iter().map(|columns| columns[0].trim_matches('`')).collect();
+    assert_eq!(documented, Class::ALL.iter().map(|class| class.as_str()).collect());
+    let policy = RetryPolicy::default();
+    let mut waits = 0;
+    for columns in page {
+        let class =
+            Class::ALL.into_iter().find(|class| class.as_str() == columns[0].trim_matches('`')).unwrap();
+        // `busy`: 15s, 30s, 10m
+        let Some((_, three)) = columns.last().unwrap().split_once("`: ") else { continue };
+        let backoff = policy.backoff(class);
+        let shown = [backoff.shortest, backoff.first, backoff.longest].map(|wait| match wait.as_secs() {
+            seconds if seconds % 3600 == 0 => format!("{}h", seconds / 3600),
+            seconds if seconds % 60 == 0 => format!("{}m", seconds / 60),
+            seconds => format!("{seconds}s"),
+        });
+        assert_eq!(three, shown.join(", "), "{class:?}");
+        waits += 1;
+    }
+    assert!(waits >= 5);
+}
+
+fn help(arguments: &[&str]) -> String {
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_cbs-backupd")).args(arguments).arg("--help").output().unwrap();
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The long options in a help text, but those that every command has.
+fn options(help: &str) -> BTreeSet<&str> {
+    let options = help.lines().map(str::trim_start).filter(|line| line.starts_with("--"));
+    let options = options.filter_map(|line| line.split(' ').next());
+    options.filter(|option| !["--config", "--log-format", "--log-level"].contains(option)).collect()
+}
+
+#[test]
+fn every_command_and_option_is_documented_and_no_other() {
+    let page = rows(include_str!("../docs/stability.md"));
+    let name = |word: &'static str| word.trim_matches('`').split(' ').next().unwrap();
+    let documented: BTreeMap<&str, BTreeSet<&str>> =
+        page.iter().map(|columns| (name(columns[0]), words(columns[1]).map(name).collect())).collect();
+    let all = help(&[]);
+    let commands: BTreeSet<&str> = all
+        .lines()
+        .skip_while(|line| *line != "Commands:")
+        .take_while(|line| !line.is_empty())
+        .filter_map(|line| line.strip_prefix("  ")?.split(' ').next())
+        .filter(|name| !name.is_empty() && *name != "help")
+        .collect();
+    assert_eq!(documented.keys().copied().collect::<BTreeSet<_>>(), commands);
+    for (command, known) in documented {
+        let text = help(&[command]);
+        assert_eq!(options(&text), known, "{command}");
+    }
+}
