@@ -124,6 +124,21 @@ impl World {
         })
     }
 
+    /// The journal is lost: the next daemon begins with an empty one.
+    ///
+    /// # Errors
+    /// When there is no memory for a journal.
+    pub fn lose_journal(&mut self) -> Result<(), JournalError> {
+        self.put_journal(Journal::new(Box::new(Sqlite::in_memory()?), Blocking::Inline));
+        Ok(())
+    }
+
+    /// The next daemon finds this journal.
+    pub fn put_journal(&mut self, journal: Journal) {
+        self.journal = journal;
+        self.witness = Arc::new(Witness::new(self.journal.clone(), Arc::clone(&self.clock)));
+    }
+
     /// Changes the configuration file: the next start or reload reads it.
     pub fn set_config(&self, config: Config) {
         *self.config.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
