@@ -5,10 +5,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use backup_core::{Run, Step, TargetName, next_step};
+use backup_core::run::State;
+use backup_core::{DiskId, Run, Step, TargetName, next_step};
 use jiff::Timestamp;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -30,6 +31,23 @@ pub struct Parts {
     pub journal: Journal,
     /// Where events go.
     pub report: Arc<dyn Report>,
+    /// How often tasks look around when nothing calls them.
+    pub idle: Idle,
+}
+
+/// How often tasks look around when nothing calls them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Idle {
+    /// No task sleeps longer: the wall clock may have been set, the machine may have been asleep.
+    pub hop: Duration,
+    /// How long a command's request, or a wall clock that was set, may go unnoticed.
+    pub watch: Duration,
+}
+
+impl Default for Idle {
+    fn default() -> Self {
+        Self { hop: Duration::from_secs(30), watch: Duration::from_secs(1) }
+    }
 }
 
 /// A configuration in force, with a client for each of its targets.
@@ -49,6 +67,8 @@ pub struct App {
     /// Cancelled when no new call may be made.
     pub stop: CancellationToken,
     in_force: RwLock<InForce>,
+    /// When each disk's backups were last listed by this process, by the monotonic clock.
+    listed: Mutex<BTreeMap<(TargetName, DiskId), Duration>>,
     /// The journal follows the configuration in force.
     pub in_line: AtomicBool,
     unwritable: AtomicBool,
@@ -75,13 +95,32 @@ pub struct Pokes {
     pub watch: Notify,
     /// The compactor's.
     pub compact: Notify,
+    /// The one's that compares with the cloud.
+    pub reconcile: Notify,
 }
 
 impl Pokes {
     /// Rings all of them.
     pub fn all(&self) {
-        for bell in [&self.plan, &self.submit, &self.track, &self.tell, &self.watch, &self.compact] {
+        for bell in
+            [&self.plan, &self.submit, &self.track, &self.tell, &self.watch, &self.compact, &self.reconcile]
+        {
             bell.notify_one();
+        }
+    }
+}
+
+impl Pokes {
+    /// Rings for whoever has something to do about a run that is now known to be in `state`.
+    pub fn about(&self, state: &State) {
+        match state {
+            State::Planned { .. } | State::Absent { .. } => self.submit.notify_one(),
+            State::Creating { .. } | State::Tracking { .. } => self.track.notify_one(),
+            State::Completed { .. } | State::Failed { .. } | State::Skipped { .. } => {
+                self.tell.notify_one();
+                // The disk is free.
+                self.submit.notify_one();
+            }
         }
     }
 }
@@ -99,6 +138,7 @@ impl App {
             pokes: Pokes::default(),
             stop: CancellationToken::new(),
             in_force: RwLock::new(in_force),
+            listed: Mutex::default(),
             in_line: AtomicBool::new(false),
             unwritable: AtomicBool::new(false),
         })
@@ -121,6 +161,18 @@ impl App {
         *self.in_force.write().unwrap_or_else(PoisonError::into_inner) = in_force;
         self.in_line.store(false, Ordering::Relaxed);
         self.pokes.all();
+    }
+
+    /// When a disk's backups were last listed by this process, by the monotonic clock.
+    pub fn listed(&self, target: &TargetName, disk: &DiskId) -> Option<Duration> {
+        let listed = self.listed.lock().unwrap_or_else(PoisonError::into_inner);
+        listed.get(&(target.clone(), disk.clone())).copied()
+    }
+
+    /// A disk's backups were listed, from `began` on; when they had been before, if ever.
+    pub fn note_listed(&self, target: &TargetName, disk: &DiskId, began: Duration) -> Option<Duration> {
+        let mut listed = self.listed.lock().unwrap_or_else(PoisonError::into_inner);
+        listed.insert((target.clone(), disk.clone()), began)
     }
 
     /// The client of a target; none where the configuration does not know it (any more).

@@ -12,6 +12,7 @@ mod next;
 mod open;
 mod pause;
 mod run;
+mod simulate;
 mod status;
 mod table;
 
@@ -71,6 +72,9 @@ enum Command {
     Resume(pause::Arguments),
     /// Watch a night of 600 disks against a simulated cloud; needs no account and no configuration
     Demo(demo::Arguments),
+    /// Simulate a year in which everything goes wrong, and check that every promise is kept; needs no account and no
+    /// configuration
+    Simulate(simulate::Arguments),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -107,6 +111,7 @@ pub fn main() -> std::process::ExitCode {
         Command::Pause(arguments) => pause::pause(&global, arguments),
         Command::Resume(arguments) => pause::resume(&global, arguments),
         Command::Demo(arguments) => demo::demo(&arguments),
+        Command::Simulate(arguments) => simulate::simulate(&arguments),
         Command::Completions { shell } => {
             use clap::CommandFactory as _;
             clap_complete::generate(shell, &mut Cli::command(), "cbs-backupd", &mut std::io::stdout());

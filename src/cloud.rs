@@ -8,9 +8,10 @@ use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use backup_core::reconcile::Listed;
 use backup_core::retry::Class;
 use backup_core::run::{Look, Reply, Sighting};
-use backup_core::{BackupId, DiskId, TargetName};
+use backup_core::{BackupId, DiskId, InvalidId, TargetName};
 use cbs::credentials::{Environment, ProvideCredentials, SdkFile};
 use cbs::limiter::{Lane, LaneSettings, LaneSnapshot, Lanes, Permit, Priority};
 use cbs::transport::{ReqwestTransport, Timeouts, Transport, TransportError, proxy_for};
@@ -106,6 +107,32 @@ impl Cloud {
                 Looked { look: Look::Incomplete, twins: 0, problem: Some(error.to_string()) }
             }
         }
+    }
+
+    /// Lists all backups of these disks, newest first.
+    ///
+    /// # Errors
+    /// Why there is no complete listing, in words.
+    pub async fn list(&self, disks: &[DiskId]) -> Result<BTreeMap<DiskId, Vec<Listed>>, String> {
+        let query = BackupsQuery::ByDisks(disks.iter().map(ToString::to_string).collect());
+        let listed = self.heed(self.client.list_disk_backups(&query, Priority::Reconcile).await);
+        let mut by_disk: BTreeMap<DiskId, Vec<Listed>> = BTreeMap::new();
+        for backup in listed.map_err(|error| chain(&error))? {
+            let readable = |error: InvalidId| error.to_string();
+            let disk: DiskId = backup.disk_id.parse().map_err(readable)?;
+            let (id, sighting) = (backup.id.parse().map_err(readable)?, sighting(&backup));
+            by_disk.entry(disk).or_default().push(Listed { backup: id, name: backup.name, sighting });
+        }
+        Ok(by_disk)
+    }
+
+    /// Deletes a backup; one that is gone already is as good as deleted.
+    ///
+    /// # Errors
+    /// Why it may still be there, in words. Trying again is harmless.
+    pub async fn delete(&self, backup: &BackupId) -> Result<(), String> {
+        let deleted = self.client.delete_disk_backup(backup.as_str(), Priority::Retention).await;
+        self.heed(deleted).map(drop).map_err(|error| chain(&error))
     }
 
     /// Asks for backups by id: those that the answer names, and in which state.

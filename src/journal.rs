@@ -36,6 +36,22 @@ pub struct Journal {
     queue: Arc<Mutex<Vec<Pending>>>,
     turn: Arc<tokio::sync::Mutex<()>>,
     blocking: Blocking,
+    gate: Arc<dyn Gate>,
+}
+
+/// Stands between a journal and its store: simulations watch here what is written, and when.
+pub trait Gate: Send + Sync {
+    /// Writes a batch to `store`, as [`Store::apply`], or refuses it.
+    fn apply(&self, store: &mut dyn Store, changes: &[Change]) -> Result<Vec<bool>, JournalError>;
+}
+
+/// The gate that lets everything through.
+pub struct Open;
+
+impl Gate for Open {
+    fn apply(&self, store: &mut dyn Store, changes: &[Change]) -> Result<Vec<bool>, JournalError> {
+        store.apply(changes)
+    }
 }
 
 struct Pending {
@@ -50,7 +66,19 @@ impl Journal {
     /// A journal over `store`.
     #[must_use]
     pub fn new(store: Box<dyn Store>, blocking: Blocking) -> Self {
-        Self { store: Arc::new(Mutex::new(store)), queue: Arc::default(), turn: Arc::default(), blocking }
+        Self {
+            store: Arc::new(Mutex::new(store)),
+            queue: Arc::default(),
+            turn: Arc::default(),
+            blocking,
+            gate: Arc::new(Open),
+        }
+    }
+
+    /// Another handle on the same store, with a queue of its own, whose writes pass through `gate`.
+    #[must_use]
+    pub fn through(&self, gate: Arc<dyn Gate>) -> Self {
+        Self { queue: Arc::default(), turn: Arc::default(), gate, ..self.clone() }
     }
 
     /// Opens the journal in a state directory.
@@ -75,8 +103,8 @@ impl Journal {
             return outcome;
         }
         let batch = std::mem::take(&mut *lock(&self.queue));
-        let store = Arc::clone(&self.store);
-        self.block(move || write_batch(&mut **lock(&store), batch)).await?;
+        let (store, gate) = (Arc::clone(&self.store), Arc::clone(&self.gate));
+        self.block(move || write_batch(&*gate, &mut **lock(&store), batch)).await?;
         drop(turn);
         outcome.await.unwrap_or(Err(Arc::new(JournalError::Gone)))
     }
@@ -103,7 +131,7 @@ impl Journal {
     }
 }
 
-fn write_batch(store: &mut dyn Store, batch: Vec<Pending>) {
+fn write_batch(gate: &dyn Gate, store: &mut dyn Store, batch: Vec<Pending>) {
     let (changes, waiting): (Vec<_>, Vec<_>) = batch
         .into_iter()
         .map(|Pending { changes, done }| {
@@ -111,7 +139,7 @@ fn write_batch(store: &mut dyn Store, batch: Vec<Pending>) {
             (changes, (count, done))
         })
         .unzip();
-    let outcome = store.apply(&changes.concat()).map_err(Arc::new);
+    let outcome = gate.apply(store, &changes.concat()).map_err(Arc::new);
     let mut rest = outcome.as_deref();
     for (count, done) in waiting {
         let ours = match &mut rest {

@@ -10,5 +10,6 @@ pub mod heartbeat;
 pub mod journal;
 pub mod random;
 pub mod report;
+pub mod simulate;
 pub mod tasks;
 pub mod zones;

@@ -29,4 +29,21 @@ impl Random {
     pub fn draw(&self) -> u64 {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).next_u64()
     }
+
+    /// A number of `low..=high`; `low` where that is empty.
+    pub fn between(&self, (low, high): (u64, u64)) -> u64 {
+        let width = high.saturating_sub(low).saturating_add(1);
+        low + self.draw() % width
+    }
+
+    /// True `per_mille` times in a thousand.
+    pub fn chance(&self, per_mille: u64) -> bool {
+        self.draw() % 1000 < per_mille
+    }
+
+    /// One of these.
+    pub fn pick<T: Copy, const N: usize>(&self, from: [T; N]) -> T {
+        const { assert!(N > 0, "nothing to pick from") };
+        from[(self.draw() % N as u64) as usize]
+    }
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use cbs_backupd::app::{App, Parts, Settings};
+use cbs_backupd::app::{App, Idle, Parts, Settings};
 use cbs_backupd::clock::{SteppedClock, Time};
 use cbs_backupd::config::Config;
 use cbs_backupd::journal::{Answer, Blocking, Change, FILE, Filter, Journal, Request, Row, Sqlite};
@@ -32,6 +32,7 @@ fn app(folder: &Path) -> Arc<App> {
         random: Random::from_seed(1),
         journal: Journal::new(Box::new(Sqlite::open(&folder.join(FILE)).unwrap()), Blocking::Inline),
         report: Arc::new(Deaf),
+        idle: Idle::default(),
     };
     App::new(parts, Settings { config, clouds: BTreeMap::new() })
 }

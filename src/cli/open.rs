@@ -9,7 +9,7 @@ use std::sync::Arc;
 use jiff::SignedDuration;
 
 use super::exit::{Exit, Failure};
-use crate::app::{App, Parts, Settings};
+use crate::app::{App, Idle, Parts, Settings};
 use crate::clock::{Clock, SystemClock, Time};
 use crate::cloud::Clouds;
 use crate::config::Config;
@@ -100,7 +100,7 @@ pub(super) async fn app(
     let random = Random::from_system();
     let clouds = Clouds::new(Arc::clone(&clock), environment, config.guard, random.draw());
     let settings = settings(&config, &clouds)?;
-    let parts = Parts { time: Time::new(clock, epoch), random, journal, report };
+    let parts = Parts { time: Time::new(clock, epoch), random, journal, report, idle: Idle::default() };
     Ok(Opened { app: App::new(parts, settings), clouds })
 }
 

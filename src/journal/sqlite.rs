@@ -9,8 +9,9 @@ mod rows;
 use std::path::Path;
 use std::time::Duration;
 
-use backup_core::{RunId, TargetName};
+use backup_core::{DiskId, JobName, RunId, TargetName};
 use jiff::Timestamp;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row as SqlRow, params};
 
 use changes::apply;
@@ -74,6 +75,9 @@ impl Sqlite {
             journal.connection.pragma_update(None, "synchronous", "FULL")?;
             journal.connection.pragma_update(None, "foreign_keys", true)?;
             journal.connection.set_prepared_statement_cache_capacity(64);
+            // Plans that do not hang on bound values. Without it every query that a partial index may answer is
+            // parsed and planned anew each time that it is run.
+            journal.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
             let write = journal.connection.transaction()?;
             for (version, migration) in (1_i64..).zip(MIGRATIONS) {
                 if version > found {
@@ -173,20 +177,36 @@ impl Store for Sqlite {
         now: Timestamp,
         limit: usize,
     ) -> Result<ToAttend, JournalError> {
+        // Chosen first, and only then looked at closely: there may be thousands, and few are asked for.
+        let chosen = format!(
+            "SELECT job, disk, due FROM runs
+             WHERE target = ?1 AND ended_at IS NULL AND state IN {} AND attend_at <= ?2
+             ORDER BY attend_at, start_at LIMIT ?3",
+            states(stage)
+        );
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let chosen = self.many(&chosen, params![target.as_str(), millis(now), limit], |row| {
+            Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, i64>(2)?))
+        })?;
         let sql = format!(
             "SELECT {RUN},
                 EXISTS (SELECT 1 FROM runs b WHERE b.disk = r.disk AND b.ended_at IS NULL
                         AND b.state IN ('creating', 'tracking') AND (b.job, b.due) != (r.job, r.due)),
                 EXISTS (SELECT 1 FROM runs n WHERE n.job = r.job AND n.disk = r.disk AND n.due > r.due
-                        AND n.ended_at IS NULL AND n.start_at <= ?2),
+                        AND n.ended_at IS NULL AND n.start_at <= ?4),
                 EXISTS (SELECT 1 FROM pauses WHERE kind = 'job' AND name = r.job)
-                    OR EXISTS (SELECT 1 FROM pauses WHERE kind = 'disk' AND name = r.disk)
+                    OR EXISTS (SELECT 1 FROM pauses WHERE kind = 'disk' AND name = r.disk),
+                (SELECT behind FROM epoch)
              FROM runs r JOIN policies p ON p.id = r.policy
-             WHERE r.target = ?1 AND r.ended_at IS NULL AND r.state IN {} AND r.attend_at <= ?2
-             ORDER BY r.attend_at, r.start_at LIMIT ?3",
-            states(stage)
+             WHERE r.job = ?1 AND r.disk = ?2 AND r.due = ?3"
         );
-        self.rows(&sql, params![target.as_str(), millis(now), i64::try_from(limit).unwrap_or(i64::MAX)])
+        let mut found = ToAttend::default();
+        for (job, disk, due) in chosen {
+            let ToAttend { runs, unreadable } = self.rows(&sql, params![job, disk, due, millis(now)])?;
+            found.runs.extend(runs);
+            found.unreadable.extend(unreadable);
+        }
+        Ok(found)
     }
 
     fn next_attention(
@@ -205,7 +225,20 @@ impl Store for Sqlite {
     }
 
     fn open_targets(&self) -> Result<Vec<TargetName>, JournalError> {
-        self.many("SELECT DISTINCT target FROM runs WHERE ended_at IS NULL", [], |row| parsed(row, 0))
+        // From each target to the next by the index: of thousands of runs, one row a target is read.
+        let next = "SELECT min(target) FROM runs WHERE ended_at IS NULL AND target > ?1";
+        let mut targets: Vec<TargetName> = Vec::new();
+        loop {
+            let last = targets.last().map(TargetName::as_str).unwrap_or_default();
+            let found = self.one(next, [last], |row| {
+                let is_there = row.get_ref(0)? != rusqlite::types::ValueRef::Null;
+                is_there.then(|| parsed(row, 0)).transpose()
+            })?;
+            match found.flatten() {
+                Some(target) => targets.push(target),
+                None => return Ok(targets),
+            }
+        }
     }
 
     fn open_counts(&self) -> Result<Vec<(String, u64)>, JournalError> {
@@ -241,11 +274,49 @@ impl Store for Sqlite {
         self.plain_rows(&sql, [i64::try_from(limit).unwrap_or(i64::MAX)])
     }
 
+    fn to_compare(&self, disk: &DiskId, runs: &[RunId]) -> Result<Vec<(Row, u32)>, JournalError> {
+        let sql = format!(
+            "SELECT {RUN} FROM runs r JOIN policies p ON p.id = r.policy
+             WHERE r.disk = ?1 AND r.state = 'completed' AND r.missing < 3"
+        );
+        let mut rows = self.plain_rows(&sql, [disk.as_str()])?;
+        for id in runs {
+            if !rows.iter().any(|row| row.run.id == *id) {
+                rows.extend(self.run(id)?);
+            }
+        }
+        let missing = |row: Row| {
+            let id = &row.run.id;
+            let times = self.one(
+                "SELECT missing FROM runs WHERE job = ?1 AND disk = ?2 AND due = ?3",
+                params![id.job.as_str(), id.disk.as_str(), id.due.as_second()],
+                |row| row.get(0),
+            )?;
+            Ok((row, times.unwrap_or_default()))
+        };
+        rows.into_iter().map(missing).collect()
+    }
+
+    fn recovered_through(&self, job: &JobName, disk: &DiskId) -> Result<Option<Timestamp>, JournalError> {
+        let found = self.one(
+            "SELECT max(due) FROM runs
+             WHERE job = ?1 AND disk = ?2 AND attempts = 0 AND state IN ('tracking', 'completed')
+               AND (SELECT behind FROM epoch)",
+            [job.as_str(), disk.as_str()],
+            |row| row.get::<_, Option<i64>>(0),
+        )?;
+        Ok(found.flatten().map(from_second))
+    }
+
+    fn is_behind(&self) -> Result<bool, JournalError> {
+        Ok(self.one("SELECT behind FROM epoch", [], |row| row.get(0))?.unwrap_or_default())
+    }
+
     fn history(&self, filter: &Filter) -> Result<Vec<Row>, JournalError> {
         let sql = format!(
             "SELECT {RUN} FROM runs r JOIN policies p ON p.id = r.policy
              WHERE (?1 IS NULL OR r.job = ?1) AND (?2 IS NULL OR r.disk = ?2) AND (?3 IS NULL OR r.state = ?3)
-               AND (?4 IS NULL OR r.due >= ?4)
+               AND r.due >= ?4
              ORDER BY r.due DESC, r.job, r.disk LIMIT ?5"
         );
         self.plain_rows(
@@ -254,7 +325,7 @@ impl Store for Sqlite {
                 filter.job.as_ref().map(|job| job.as_str()),
                 filter.disk.as_ref().map(|disk| disk.as_str()),
                 filter.state,
-                filter.since.map(Timestamp::as_second),
+                filter.since.unwrap_or(Timestamp::MIN).as_second(),
                 filter.limit,
             ],
         )
@@ -294,7 +365,7 @@ impl Store for Sqlite {
             let last = self.plain_rows(&last_sql, key)?.into_iter().next();
             let last_good = self.one(
                 "SELECT ended_at, due FROM runs
-                 WHERE job = ?1 AND disk = ?2 AND state = 'completed' ORDER BY due DESC LIMIT 1",
+                 WHERE job = ?1 AND disk = ?2 AND state = 'completed' AND missing < 3 ORDER BY due DESC LIMIT 1",
                 key,
                 |row| Ok((from_millis(row.get(0)?), from_second(row.get(1)?))),
             )?;

@@ -2,7 +2,7 @@
 //!
 //! Responsible for the vocabulary. It refuses to know a database; `sqlite` is one.
 
-use backup_core::{DiskId, Facts, JobName, Owner, Run, RunId, TargetName};
+use backup_core::{BackupId, DiskId, Facts, JobName, Owner, Run, RunId, TargetName};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -96,6 +96,28 @@ pub enum Change {
     Attend(Vec<(Row, Timestamp)>),
     /// An ended run comes back to life. Left out where it has not ended.
     Revive(Run),
+    /// Runs of an earlier journal, by their backups in the cloud. Those that exist are left as they are; the
+    /// watermarks move up to them. The journal is known to be behind from now on.
+    Recover(Vec<Row>),
+    /// The journal knows what the cloud knows.
+    CaughtUp,
+    /// The backup of an ended run is good after all. Left out where the run has not ended without one.
+    Late(Run),
+    /// The backups of these completed runs were missing from a complete listing of their disk.
+    Missing(Vec<RunId>),
+    /// And these were in it.
+    Back(Vec<RunId>),
+    /// A backup is to be deleted: before the call.
+    Delete {
+        /// The backup.
+        backup: BackupId,
+        /// The run that it belongs to.
+        run: RunId,
+        /// When.
+        at: Timestamp,
+    },
+    /// It was.
+    Deleted(BackupId, Timestamp),
     /// Terminal events that were logged.
     Reported(Vec<RunId>),
     /// Watermarks that begin, or change their schedule.
@@ -118,7 +140,8 @@ pub enum Change {
     /// And resumed. Left out where it was not paused.
     Resume(Subject),
     /// Runs that ended before this, and requests answered before, are forgotten, a batch of them: told ones that
-    /// a completed run of the same job and disk follows. Left out where there are none.
+    /// a completed run of the same job and disk follows, and whose backups are gone or of no job any more. Left out
+    /// where there are none.
     Compact {
         /// The instant.
         before: Timestamp,
@@ -264,6 +287,14 @@ pub trait Store: Send {
     fn run(&self, id: &RunId) -> Result<Option<Row>, JournalError>;
     /// Ended runs whose terminal event is not known to be logged, at most `limit`.
     fn unreported(&self, limit: usize) -> Result<Vec<Row>, JournalError>;
+    /// The completed runs of a disk whose backups are not known to be gone, and these besides; each with the
+    /// number of listings in a row from which its backup was missing.
+    fn to_compare(&self, disk: &DiskId, runs: &[RunId]) -> Result<Vec<(Row, u32)>, JournalError>;
+    /// The latest due instant of a job on a disk whose backup was found rather than made, where the journal was
+    /// behind: up to there an earlier journal has planned.
+    fn recovered_through(&self, job: &JobName, disk: &DiskId) -> Result<Option<Timestamp>, JournalError>;
+    /// Whether the cloud may know more than the journal.
+    fn is_behind(&self) -> Result<bool, JournalError>;
     /// Runs for people to read.
     fn history(&self, filter: &Filter) -> Result<Vec<Row>, JournalError>;
     /// All watermarks.

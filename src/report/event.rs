@@ -78,8 +78,16 @@ kinds! {
     BackupCompleted = "backup.completed", Info;
     /// The run ended without a backup that counts.
     BackupFailed = "backup.failed", Error;
-    /// An accepted backup is gone before it was NORMAL.
+    /// An accepted backup is gone before it was NORMAL, or the last good one of a disk is.
     BackupVanished = "backup.vanished", Warn;
+    /// A backup became NORMAL after its run had failed: it counts.
+    BackupLate = "backup.late", Warn;
+    /// A completed backup is no longer in the cloud; others of the disk are.
+    BackupGone = "backup.gone", Info;
+    /// A backup of the cloud bears the name of a run that did not make it.
+    OwnerConflict = "owner.conflict", Error;
+    /// Journal and cloud could not be compared.
+    ReconcileFailed = "reconcile.failed", Warn;
     /// Two backups of one run exist.
     BackupTwin = "backup.twin", Warn;
     /// The disk's backup quota is full.

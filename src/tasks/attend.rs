@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use backup_core::{Step, next_step};
+use backup_core::{Step, TargetName, next_step};
 use jiff::Timestamp;
 
 use super::driver::InFlight;
@@ -31,12 +31,14 @@ pub struct Attend {
 }
 
 impl Attend {
-    /// The runs of `stage` with something to do now; per target at most `at_once`, less those under way.
+    /// The runs of `stage` with something to do now; per target at most `at_once`, less those under way. Targets
+    /// that are `full` are passed over: the end of a call makes room, and wakes the task.
     pub async fn step(
         &mut self,
         app: &Arc<App>,
         stage: Stage,
         at_once: usize,
+        full: &BTreeSet<TargetName>,
         in_flight: &InFlight,
     ) -> Found {
         let mut found = Found { acts: Vec::new(), wait: Duration::MAX };
@@ -48,13 +50,15 @@ impl Attend {
                 return Found { acts: Vec::new(), wait: Duration::from_secs(1) };
             }
         };
-        let targets: BTreeSet<_> =
-            open.into_iter().filter(|target| settings.clouds.contains_key(target)).collect();
+        let targets: BTreeSet<_> = open
+            .into_iter()
+            .filter(|target| settings.clouds.contains_key(target) && !full.contains(target))
+            .collect();
         let mut later = Vec::new();
         for target in targets {
             let now = app.now();
             // Those under way, and those that cannot be read, are found too: they must not hide the others.
-            let limit = at_once + in_flight.claimed() + self.unreadable.len();
+            let limit = at_once + in_flight.claimed_of(&target) + self.unreadable.len();
             let asked = target.clone();
             let answer = app
                 .parts

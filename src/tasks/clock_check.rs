@@ -48,8 +48,8 @@ struct Answers {
 }
 
 impl ClockCheck {
-    /// Looks once; asks the clouds where that is needed.
-    pub async fn step(&mut self, app: &Arc<App>, in_flight: &mut InFlight) {
+    /// Looks once; asks the clouds where that is needed. Says how long it may be left alone.
+    pub async fn step(&mut self, app: &Arc<App>, in_flight: &mut InFlight) -> Duration {
         if let Some(by) = app.parts.time.stepped()
             && !std::mem::replace(&mut self.said.stepped, true)
         {
@@ -65,16 +65,15 @@ impl ClockCheck {
             },
             // One strange date may be a proxy's: the next answers decide.
             Verdict::Wrong(_) if trusted => self.doubt(app),
-            Verdict::Wrong(by) => {
-                self.say_wrong(app, by);
-                self.ask(app, in_flight);
-            }
+            Verdict::Wrong(by) => self.say_wrong(app, by),
             Verdict::Unknown if trusted => {}
-            Verdict::Unknown => {
-                self.say_unreachable(app);
-                self.ask(app, in_flight);
-            }
+            Verdict::Unknown => self.say_unreachable(app),
         }
+        if app.parts.time.is_trusted() {
+            return Duration::MAX;
+        }
+        self.ask(app, in_flight);
+        AGAIN_AFTER
     }
 
     fn verdict(&self, app: &App) -> Verdict {
@@ -100,7 +99,7 @@ impl ClockCheck {
         }
         self.asked = Some(now);
         for cloud in app.settings().clouds.values().cloned() {
-            in_flight.start(Vec::new(), ask(Arc::clone(app), cloud, Arc::clone(&self.answers)));
+            in_flight.start(&[], ask(Arc::clone(app), cloud, Arc::clone(&self.answers)));
         }
     }
 

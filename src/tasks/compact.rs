@@ -1,7 +1,8 @@
 //! Forgets runs that ended long ago (`history_keep`), so that the journal does not grow for ever.
 //!
-//! Responsible for deleting rows, in small batches. It refuses to touch what is not told yet, and the last
-//! completed run of a job on a disk with all that came after: they say how the disk stands.
+//! Responsible for deleting rows, in small batches. It refuses to touch what is not told yet, runs whose
+//! backups are still there, and the last completed run of a job on a disk with all that came after: they say how the
+//! disk stands.
 
 use std::sync::Arc;
 use std::time::Duration;

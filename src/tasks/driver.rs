@@ -3,32 +3,31 @@
 //! Responsible for waking, for the calls that a task has under way, and for an orderly end. It refuses to know
 //! what the task does.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use backup_core::RunId;
+use backup_core::{RunId, TargetName};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use crate::app::App;
-
-/// No sleep is longer: the wall clock may have been set, the machine may have been asleep.
-const HOP: Duration = Duration::from_secs(30);
+use crate::journal::Row;
 
 /// The calls that a task has under way, by the run that each is for.
 #[derive(Default)]
 pub struct InFlight {
     calls: JoinSet<()>,
     runs: HashMap<tokio::task::Id, Vec<RunId>>,
-    claimed: HashSet<RunId>,
+    claimed: HashMap<RunId, TargetName>,
 }
 
 impl InFlight {
-    /// Starts a call for `runs`: until it has ended, they are claimed.
-    pub fn start(&mut self, runs: Vec<RunId>, call: impl Future<Output = ()> + Send + 'static) {
-        self.claimed.extend(runs.iter().cloned());
+    /// Starts a call for the runs of `rows`: until it has ended, they are claimed.
+    pub fn start(&mut self, rows: &[Row], call: impl Future<Output = ()> + Send + 'static) {
+        self.claimed.extend(rows.iter().map(|row| (row.run.id.clone(), row.target.clone())));
+        let runs = rows.iter().map(|row| row.run.id.clone()).collect();
         let id = self.calls.spawn(call).id();
         self.runs.insert(id, runs);
     }
@@ -36,13 +35,13 @@ impl InFlight {
     /// Whether a call for `run` is under way.
     #[must_use]
     pub fn has(&self, run: &RunId) -> bool {
-        self.claimed.contains(run)
+        self.claimed.contains_key(run)
     }
 
-    /// How many runs are claimed.
+    /// How many runs of a target are claimed.
     #[must_use]
-    pub fn claimed(&self) -> usize {
-        self.claimed.len()
+    pub fn claimed_of(&self, target: &TargetName) -> usize {
+        self.claimed.values().filter(|claimed| *claimed == target).count()
     }
 
     /// Waits for a call to end; for ever while there is none.
@@ -107,7 +106,8 @@ pub async fn drive<T: Task>(mut task: T, app: Arc<App>, pulse: Arc<Pulse>) {
     loop {
         pulse.beat(&app);
         let rests = T::NEEDS_CLOCK && !app.parts.time.is_trusted();
-        let wait = if rests { HOP } else { task.step(&app, &mut in_flight).await.min(HOP) };
+        let hop = app.parts.idle.hop;
+        let wait = if rests { hop } else { task.step(&app, &mut in_flight).await.min(hop) };
         tokio::select! {
             biased;
             () = app.stop.cancelled() => break,

@@ -78,7 +78,5 @@ pub async fn look(app: Arc<App>, cloud: Cloud, mut row: Row) {
     if let Some(problem) = seen.problem {
         tracing::debug!(run = %row.run.id, "look-up not complete: {problem}");
     }
-    app.pokes.tell.notify_one();
-    app.pokes.submit.notify_one();
-    app.pokes.track.notify_one();
+    app.pokes.about(&row.run.state);
 }

@@ -20,7 +20,9 @@ use crate::report::{Event, Kind};
 
 /// Runs of one target that may stand in its lane or have a call under way at once. More would only wait in
 /// memory rather than in the journal.
-const AT_ONCE: usize = 64;
+const AT_ONCE: usize = 128;
+/// New ones are looked for once there are no more than so many: by the dozen, not one for each call that ends.
+const REFILL_AT: usize = 64;
 /// A run whose intent could not be written is left alone for so long.
 const AFTER_FAILED_WRITE: Duration = Duration::from_secs(1);
 
@@ -38,13 +40,18 @@ impl Task for Submit {
     }
 
     async fn step(&mut self, app: &Arc<App>, in_flight: &mut InFlight) -> Duration {
-        let found = self.attend.step(app, Stage::Waiting, AT_ONCE, in_flight).await;
+        let settings = app.settings();
+        let full = settings.clouds.keys().filter(|target| in_flight.claimed_of(target) > REFILL_AT);
+        let full = full.cloned().collect();
+        let found = self.attend.step(app, Stage::Waiting, AT_ONCE, &full, in_flight).await;
         for (row, step) in found.acts {
-            let id = row.run.id.clone();
             let Some(cloud) = app.cloud(&row.target) else { continue };
             match step {
-                Step::Create => in_flight.start(vec![id], attempt(Arc::clone(app), cloud, row)),
-                Step::Look => in_flight.start(vec![id], look::look(Arc::clone(app), cloud, row)),
+                Step::Create => {
+                    in_flight.start(std::slice::from_ref(&row), attempt(Arc::clone(app), cloud, row.clone()))
+                }
+                Step::Look => in_flight
+                    .start(std::slice::from_ref(&row), look::look(Arc::clone(app), cloud, row.clone())),
                 Step::Skip(why) => end(app, row.run.skip(why)).await,
                 Step::OutOfTime(why) => end(app, row.run.out_of_time(why)).await,
                 Step::Wait(_) | Step::Poll | Step::Ended => {}

@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use super::plan::{plan, write_plans};
 use crate::app::App;
 use crate::config::{Config, Job};
-use crate::journal::{Change, SharedError, Watermark};
+use crate::journal::{Change, JournalError, SharedError, Store, Watermark};
 use crate::zones;
 
 /// Brings the journal into line with the configuration in force.
@@ -29,7 +29,7 @@ pub async fn sync(app: &App) -> Result<(), SharedError> {
     let mut known: BTreeMap<(JobName, DiskId), Watermark> =
         known.into_iter().map(|mark| ((mark.job.clone(), mark.disk.clone()), mark)).collect();
 
-    let (mut begun, mut owed) = (Vec::new(), Vec::new());
+    let (mut begun, mut new, mut owed) = (Vec::new(), Vec::new(), Vec::new());
     for job in &config.jobs {
         let schedule = job.schedule.to_string();
         let next_due = job.schedule.next_after(since);
@@ -41,7 +41,8 @@ pub async fn sync(app: &App) -> Result<(), SharedError> {
                 planned_through: whole_second(since),
                 next_due,
             };
-            match known.remove(&(job.name.clone(), disk.clone())) {
+            let key = (job.name.clone(), disk.clone());
+            match known.remove(&key) {
                 // Planned by a clock that was ahead. Runs planned so wait for their time.
                 Some(mark) if mark.planned_through.duration_since(now) > TOLERANCE => begun.push(begins),
                 Some(mark) if mark.schedule == schedule => {}
@@ -49,7 +50,9 @@ pub async fn sync(app: &App) -> Result<(), SharedError> {
                     owed.extend(owed_by_old_schedule(config, job, &mark, since));
                     begun.push(begins);
                 }
-                None => begun.push(begins),
+                // Only once it is known what the cloud has of it: an earlier journal may have been lost.
+                None if app.listed(&job.target, disk).is_some() => new.push(begins),
+                None => {}
             }
         }
     }
@@ -57,6 +60,7 @@ pub async fn sync(app: &App) -> Result<(), SharedError> {
     if !owed.is_empty() {
         write_plans(app, owed).await?;
     }
+    begun.extend(app.parts.journal.read(move |store| go_on_after_recovered(store, new)).await?);
     let gone: Vec<_> = known.into_keys().collect();
     if !begun.is_empty() {
         app.write(Change::Watermarks(begun)).await?;
@@ -67,6 +71,20 @@ pub async fn sync(app: &App) -> Result<(), SharedError> {
     remove_waiting(app, config).await?;
     app.pokes.all();
     Ok(())
+}
+
+/// Watermarks that begin; where the journal was lost, after the last run that was recovered, so that what was due
+/// since is accounted for.
+fn go_on_after_recovered(store: &dyn Store, begun: Vec<Watermark>) -> Result<Vec<Watermark>, JournalError> {
+    let go_on = |mark: Watermark| {
+        Ok(match store.recovered_through(&mark.job, &mark.disk)? {
+            Some(through) if through < mark.planned_through => {
+                Watermark { planned_through: through, next_due: Some(through), ..mark }
+            }
+            _ => mark,
+        })
+    };
+    begun.into_iter().map(go_on).collect()
 }
 
 fn owed_by_old_schedule(config: &Config, job: &Job, mark: &Watermark, now: Timestamp) -> Option<Change> {

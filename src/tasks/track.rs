@@ -2,7 +2,7 @@
 //!
 //! Responsible for asking with as few calls as possible: one answers for a hundred backups.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,14 +38,18 @@ impl Task for Track {
     }
 
     async fn step(&mut self, app: &Arc<App>, in_flight: &mut InFlight) -> Duration {
-        let unresolved = self.attend.step(app, Stage::Unresolved, LOOKS_AT_ONCE, in_flight).await;
-        let accepted = self.attend.step(app, Stage::Accepted, POLLS_AT_ONCE, in_flight).await;
+        let none = BTreeSet::new();
+        let unresolved = self.attend.step(app, Stage::Unresolved, LOOKS_AT_ONCE, &none, in_flight).await;
+        let accepted = self.attend.step(app, Stage::Accepted, POLLS_AT_ONCE, &none, in_flight).await;
         let mut polls: BTreeMap<TargetName, Vec<Row>> = BTreeMap::new();
         for (row, step) in unresolved.acts.into_iter().chain(accepted.acts) {
             match step {
                 Step::Look => {
                     if let Some(cloud) = app.cloud(&row.target) {
-                        in_flight.start(vec![row.run.id.clone()], look::look(Arc::clone(app), cloud, row));
+                        in_flight.start(
+                            std::slice::from_ref(&row),
+                            look::look(Arc::clone(app), cloud, row.clone()),
+                        );
                     }
                 }
                 Step::Poll => polls.entry(row.target.clone()).or_default().push(row),
@@ -55,8 +59,7 @@ impl Task for Track {
         for (target, rows) in polls {
             let Some(cloud) = app.cloud(&target) else { continue };
             for rows in rows.chunks(IDS_IN_A_CALL) {
-                let runs = rows.iter().map(|row| row.run.id.clone()).collect();
-                in_flight.start(runs, poll(Arc::clone(app), cloud.clone(), rows.to_vec()));
+                in_flight.start(rows, poll(Arc::clone(app), cloud.clone(), rows.to_vec()));
             }
         }
         unresolved.wait.min(accepted.wait)
@@ -72,28 +75,36 @@ async fn poll(app: Arc<App>, cloud: Cloud, rows: Vec<Row>) {
         answers = cloud.poll(&ids) => answers,
     };
     let now = app.now();
-    let saves = rows.into_iter().filter_map(|row| {
-        let poll = match &answers {
-            Ok(seen) => row
-                .run
-                .state
-                .backup()
-                .and_then(|id| seen.get(id))
-                .map_or(Poll::Missing, |seen| Poll::Seen(*seen)),
-            Err(_) => Poll::Unanswered,
-        };
-        match row.run.polled(&now, poll) {
-            Ok(run) => Some(app.persist(app.saving(run))),
-            Err(error) => {
-                app.fault(&error);
-                None
+    let mut states = Vec::with_capacity(rows.len());
+    let saves: Vec<_> = rows
+        .into_iter()
+        .filter_map(|row| {
+            let poll = match &answers {
+                Ok(seen) => row
+                    .run
+                    .state
+                    .backup()
+                    .and_then(|id| seen.get(id))
+                    .map_or(Poll::Missing, |seen| Poll::Seen(*seen)),
+                Err(_) => Poll::Unanswered,
+            };
+            match row.run.polled(&now, poll) {
+                Ok(run) => {
+                    states.push(run.state.clone());
+                    Some(app.persist(app.saving(run)))
+                }
+                Err(error) => {
+                    app.fault(&error);
+                    None
+                }
             }
-        }
-    });
+        })
+        .collect();
     futures_util::future::join_all(saves).await;
     if let Err(problem) = answers {
         tracing::debug!("backups could not be asked for: {problem}");
     }
-    app.pokes.tell.notify_one();
-    app.pokes.submit.notify_one();
+    for state in states.iter().filter(|state| state.is_ended()) {
+        app.pokes.about(state);
+    }
 }

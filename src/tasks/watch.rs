@@ -16,9 +16,6 @@ use super::requests;
 use crate::app::App;
 use crate::report::{Event, Kind};
 
-/// A command's request waits no longer than this to be taken up.
-const EVERY: Duration = Duration::from_secs(1);
-
 /// The task.
 #[derive(Default)]
 pub struct Watch {
@@ -36,7 +33,7 @@ impl Task for Watch {
     }
 
     async fn step(&mut self, app: &Arc<App>, in_flight: &mut InFlight) -> Duration {
-        self.clock.step(app, in_flight).await;
+        let wait = self.clock.step(app, in_flight).await;
         // A request becomes runs that are due now: by a clock that can be believed.
         if app.parts.time.is_trusted()
             && let Err(error) = requests::take_up_all(app).await
@@ -45,7 +42,7 @@ impl Task for Watch {
         }
         self.notice_lanes(app);
         self.notice_credentials(app);
-        EVERY
+        app.parts.idle.watch.min(wait)
     }
 }
 

@@ -248,6 +248,15 @@ impl Cloud {
         true
     }
 
+    /// Forgets the backups that do not exist any more, and names them a last time.
+    pub(crate) fn take_gone(&mut self, now: Timestamp) -> Vec<BackupRecord> {
+        let mut gone = std::mem::take(&mut self.gone);
+        for shelf in self.disks.values_mut() {
+            gone.extend(shelf.backups.extract_if(.., |b| !b.exists(now)).map(|b| b.record("VANISHED")));
+        }
+        gone
+    }
+
     /// The backups that exist, and those that do not any more.
     pub(crate) fn records(&self, now: Timestamp) -> (Vec<BackupRecord>, Vec<BackupRecord>) {
         let all = || self.disks.values().flat_map(|shelf| &shelf.backups);

@@ -88,6 +88,17 @@ impl Sim {
         Ledger { requests: state.requests.clone(), backups, gone }
     }
 
+    /// The account since it was last taken so: requests, and backups that are gone, are forgotten. For long
+    /// simulations, whose whole account would fill the memory.
+    #[must_use]
+    pub fn take_ledger(&self) -> Ledger {
+        let now = self.clock.now();
+        let mut state = self.state();
+        let (backups, _) = state.cloud.records(now);
+        let gone = state.cloud.take_gone(now);
+        Ledger { requests: std::mem::take(&mut state.requests), backups, gone }
+    }
+
     /// Replaces the fault script; its counters and windows begin now.
     pub fn set_faults(&self, rules: Vec<Rule>) {
         let now = self.clock.now();

@@ -300,13 +300,20 @@ async fn creates_have_connections_of_their_own_and_reads_share_one() {
 }
 
 #[tokio::test]
-async fn a_header_that_cannot_be_sent_sends_nothing() {
-    let request = HttpRequest {
-        endpoint: "http://127.0.0.1:9".to_owned(),
-        headers: vec![("X-TC-Token", "a\nb".to_owned())],
-        body: "{}".into(),
-        fresh_connection: true,
-    };
-    let error = transport(PATIENT).send(request).await.unwrap_err();
-    assert_eq!((error.failure, error.failure.sent()), (Failure::Invalid, Sent::No));
+async fn what_cannot_be_put_into_http_sends_nothing() {
+    for (endpoint, token) in [("http://127.0.0.1:9", "a\nb"), ("http://", "token"), ("127.0.0.1:9", "token")]
+    {
+        let request = HttpRequest {
+            endpoint: endpoint.to_owned(),
+            headers: vec![("X-TC-Token", token.to_owned())],
+            body: "{}".into(),
+            fresh_connection: true,
+        };
+        let error = transport(PATIENT).send(request).await.unwrap_err();
+        assert_eq!(
+            (error.failure, error.failure.sent()),
+            (Failure::Invalid, Sent::No),
+            "{endpoint} {token:?}"
+        );
+    }
 }

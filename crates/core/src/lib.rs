@@ -8,6 +8,7 @@ pub mod clock_check;
 pub mod id;
 pub mod moment;
 pub mod next_step;
+pub mod reconcile;
 pub mod retry;
 pub mod run;
 pub mod schedule;

@@ -30,6 +30,8 @@ pub struct Facts {
     pub superseded: bool,
     /// The job or the disk is paused.
     pub paused: bool,
+    /// The journal may know less than the cloud: it is new, or a copy of an older one.
+    pub behind: bool,
 }
 
 /// What to do.
@@ -56,9 +58,15 @@ pub enum Step {
 pub fn next_step(run: &Run, now: &Now, facts: Facts) -> Step {
     match &run.state {
         State::Planned { looked, retry_at } => match before_attempt(run, now, *retry_at, facts) {
-            // Planned by, or for, an earlier process: a journal that was restored from a copy may not know what
-            // that process made of it.
-            Step::Create if !looked && run.id.due < now.started => Step::Look,
+            // Due in the time of an earlier process, of whose attempt the journal may not know. What that process
+            // sent at its very end may need the settle to show.
+            Step::Create if !looked && run.id.due < now.started => {
+                let settle = if facts.behind { run.policy.settle } else { Duration::ZERO };
+                match settle.saturating_sub(now.up) {
+                    Duration::ZERO => Step::Look,
+                    rest => Step::Wait(rest),
+                }
+            }
             step => step,
         },
         State::Absent { retry_at } => before_attempt(run, now, Some(*retry_at), facts),
@@ -128,3 +136,6 @@ fn look_or_wait(run: &Run, now: &Now, ended: Mark, looks: u32, looked: Option<Ma
 fn until(now: &Now, instant: Timestamp) -> Duration {
     Duration::try_from(instant.duration_since(now.wall)).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests;

@@ -133,6 +133,16 @@ impl Run {
         Self { id, start_at, policy, attempts: 0, setback: None, unsure: false, state: State::PLANNED }
     }
 
+    /// A run that an earlier journal knew, by its backup in the cloud.
+    #[must_use]
+    pub fn recovered(mut self, now: &Now, backup: BackupId, sighting: Sighting) -> Self {
+        match sighting {
+            Sighting::Normal => self.state = State::Completed { backup },
+            Sighting::Unfinished => self.track(now, backup),
+        }
+        self
+    }
+
     /// The last instant at which an attempt may begin.
     #[must_use]
     pub fn deadline(&self) -> Timestamp {
@@ -312,6 +322,15 @@ impl Run {
         }
     }
 
+    /// Its backup is NORMAL after all, though it had ended without one.
+    pub fn late(mut self, backup: BackupId) -> Result<Self, IllegalTransition> {
+        if !matches!(self.state, State::Failed { .. } | State::Skipped { .. }) {
+            return Err(self.illegal("a late backup"));
+        }
+        self.state = State::Completed { backup };
+        Ok(self)
+    }
+
     /// A person wants it tried again: `start_within` counts from now, and a look-up comes first.
     pub fn revive(mut self, now: &Now) -> Result<Self, IllegalTransition> {
         if !matches!(self.state, State::Failed { .. } | State::Skipped { .. }) {
@@ -405,3 +424,6 @@ pub(crate) fn later(instant: Timestamp, by: Duration) -> Timestamp {
 fn earlier(instant: Timestamp, by: Duration) -> Timestamp {
     instant.saturating_sub(by).unwrap_or(Timestamp::MIN)
 }
+
+#[cfg(test)]
+mod tests;

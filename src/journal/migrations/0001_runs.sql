@@ -1,6 +1,9 @@
 -- Numbers the epochs of monotonic time: see backup_core::moment.
-CREATE TABLE epoch (number INTEGER NOT NULL);
-INSERT INTO epoch VALUES (0);
+CREATE TABLE epoch (
+    number INTEGER NOT NULL,
+    behind INTEGER NOT NULL                         -- the cloud may know of backups that this journal does not
+) STRICT;
+INSERT INTO epoch VALUES (0, 1);
 
 -- What runs were planned with. Few distinct ones, many runs.
 CREATE TABLE policies (
@@ -26,12 +29,14 @@ CREATE TABLE runs (
     began_at   INTEGER,                             -- the first attempt's intent
     ended_at   INTEGER,
     reported   INTEGER NOT NULL DEFAULT 0,          -- outbox: its terminal event has been logged
+    missing    INTEGER NOT NULL DEFAULT 0,          -- from how many listings in a row its good backup was missing
     PRIMARY KEY (job, disk, due)
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX runs_to_attend ON runs (target, state, attend_at) WHERE ended_at IS NULL;
 CREATE INDEX runs_of_disk ON runs (disk, state) WHERE ended_at IS NULL;
 CREATE INDEX runs_to_report ON runs (ended_at) WHERE ended_at IS NOT NULL AND reported = 0;
+CREATE INDEX runs_good ON runs (disk) WHERE state = 'completed' AND missing < 3;
 CREATE INDEX runs_by_due ON runs (due);
 
 -- The watermark: up to where the due instants of a job on a disk have been planned, and by which schedule.
@@ -56,6 +61,14 @@ CREATE TABLE requests (
 ) STRICT;
 
 CREATE INDEX requests_open ON requests (number) WHERE answer IS NULL;
+
+-- Backups that the daemon deletes: the intent, and that it was done.
+CREATE TABLE deletions (
+    backup      TEXT PRIMARY KEY,
+    run         TEXT NOT NULL,
+    intended_at INTEGER NOT NULL,
+    done_at     INTEGER
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE pauses (
     kind  TEXT NOT NULL CHECK (kind IN ('job', 'disk')),

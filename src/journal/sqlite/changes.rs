@@ -3,8 +3,8 @@
 //! Responsible for what each change presumes: it is checked in the statement that writes, so that no interleaving
 //! of tasks and commands can pass it.
 
-use backup_core::Run;
 use backup_core::run::Policy;
+use backup_core::{Run, RunId};
 use jiff::Timestamp;
 use rusqlite::{Transaction, params};
 
@@ -80,6 +80,51 @@ pub(super) fn apply(write: &Transaction<'_>, change: &Change) -> rusqlite::Resul
                 millis(run.start_at),
             ],
         ),
+        Change::Recover(rows) => {
+            for row in rows {
+                let id = &row.run.id;
+                insert(write, row)?;
+                // It was told by the journal that made it.
+                execute(
+                    write,
+                    "UPDATE runs SET reported = 1
+                     WHERE job = ?1 AND disk = ?2 AND due = ?3 AND ended_at IS NOT NULL AND attempts = 0",
+                    params![id.job.as_str(), id.disk.as_str(), id.due.as_second()],
+                )?;
+                execute(
+                    write,
+                    "UPDATE schedules SET planned_through = ?3, next_due = ?3
+                     WHERE job = ?1 AND disk = ?2 AND planned_through < ?3",
+                    params![id.job.as_str(), id.disk.as_str(), id.due.as_second()],
+                )?;
+            }
+            execute(write, "UPDATE epoch SET behind = 1", [])
+        }
+        Change::CaughtUp => execute(write, "UPDATE epoch SET behind = 0", []),
+        Change::Late(run) => execute(
+            write,
+            "UPDATE runs SET version = version + 1, state = ?4, body = ?5, missing = 0
+             WHERE job = ?1 AND disk = ?2 AND due = ?3 AND state IN ('failed', 'skipped')",
+            params![
+                run.id.job.as_str(),
+                run.id.disk.as_str(),
+                run.id.due.as_second(),
+                run.state.name(),
+                json(&run.state)?
+            ],
+        ),
+        Change::Missing(runs) => set_missing(write, runs, "missing + 1"),
+        Change::Back(runs) => set_missing(write, runs, "0"),
+        Change::Delete { backup, run, at } => execute(
+            write,
+            "INSERT INTO deletions (backup, run, intended_at) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
+            params![backup.as_str(), run.to_string(), millis(*at)],
+        ),
+        Change::Deleted(backup, at) => execute(
+            write,
+            "UPDATE deletions SET done_at = ?2 WHERE backup = ?1",
+            params![backup.as_str(), millis(*at)],
+        ),
         Change::Reported(runs) => {
             for run in runs {
                 execute(
@@ -136,6 +181,8 @@ pub(super) fn apply(write: &Transaction<'_>, change: &Change) -> rusqlite::Resul
                 "DELETE FROM runs WHERE (job, disk, due) IN (
                      SELECT job, disk, due FROM runs r
                      WHERE r.due < ?1 / 1000 AND r.ended_at < ?1 AND r.reported = 1
+                       AND NOT (r.state = 'completed' AND r.missing < 3 AND EXISTS (
+                            SELECT 1 FROM schedules s WHERE s.job = r.job AND s.disk = r.disk))
                        AND EXISTS (SELECT 1 FROM runs n WHERE n.job = r.job AND n.disk = r.disk AND n.due > r.due
                                    AND n.state = 'completed')
                      LIMIT 500)",
@@ -181,6 +228,17 @@ fn insert(write: &Transaction<'_>, row: &Row) -> rusqlite::Result<bool> {
             row.ended_at.map(millis),
         ],
     )
+}
+
+fn set_missing(write: &Transaction<'_>, runs: &[RunId], times: &str) -> rusqlite::Result<bool> {
+    let sql = format!(
+        "UPDATE runs SET missing = {times}
+         WHERE job = ?1 AND disk = ?2 AND due = ?3 AND state = 'completed'"
+    );
+    for run in runs {
+        execute(write, &sql, params![run.job.as_str(), run.disk.as_str(), run.due.as_second()])?;
+    }
+    Ok(true)
 }
 
 /// The guard of "one at a time on a disk" stands here, where the intent is written, so that no interleaving of

@@ -36,7 +36,12 @@ pub(super) fn read_run(row: &SqlRow<'_>, with_facts: bool) -> Result<(Row, Facts
             unsure: row.get(10)?,
         };
         let facts = if with_facts {
-            Facts { disk_busy: row.get(14)?, superseded: row.get(15)?, paused: row.get(16)? }
+            Facts {
+                disk_busy: row.get(14)?,
+                superseded: row.get(15)?,
+                paused: row.get(16)?,
+                behind: row.get(17)?,
+            }
         } else {
             Facts::default()
         };

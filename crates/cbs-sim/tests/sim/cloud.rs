@@ -205,6 +205,10 @@ fn missing_ids_are_left_out_or_an_error_as_the_world_says() {
     assert_eq!(caller.code("DescribeDisks", &json!({"DiskIds": ["disk-9"]})), "InvalidDiskId.NotFound");
     let answer = list(&caller, &json!({"DiskBackupIds": ["dbp-000"]}));
     assert_eq!(answer["DiskBackupSet"][0]["CreateTime"], "2026-01-01T00:00:00+00:00");
+
+    let caller = Caller::new(world([stocked("disk-1", 1)]));
+    assert_eq!(list(&caller, &json!({"DiskBackupIds": ["dbp-000", "dbp-9"]}))["TotalCount"], 1);
+    assert_eq!(caller.call("DescribeDisks", &json!({"DiskIds": ["disk-1", "disk-9"]}))["TotalCount"], 1);
 }
 
 #[test]
@@ -254,6 +258,12 @@ fn disks_are_selected_by_their_properties() {
         ("disk-usage", "SYSTEM_DISK", vec!["disk-3"]),
         ("disk-state", "UNATTACHED", vec![]),
         ("project-id", "7", vec!["disk-3"]),
+        ("zone", "ap-guangzhou-3", vec!["disk-1", "disk-2", "disk-3"]),
+        ("zone", "ap-guangzhou-4", vec![]),
+        ("disk-type", "CLOUD_PREMIUM", vec!["disk-1", "disk-2", "disk-3"]),
+        ("disk-charge-type", "PREPAID", vec![]),
+        ("portable", "FALSE", vec![]),
+        ("instance-name", "web", vec![]),
         ("instance-id", "ins-2", vec!["disk-2"]),
         ("tag-key", "backup", vec!["disk-1", "disk-2"]),
         ("tag-value", "weekly", vec!["disk-2"]),

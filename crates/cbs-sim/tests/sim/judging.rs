@@ -5,7 +5,7 @@ use std::time::Duration;
 use cbs_sim::{Credential, Disk, Effect, Outcome, Request, Rule, World};
 use serde_json::{Value, json};
 
-use crate::support::{Caller, Signer, api, code, credential, world};
+use crate::support::{Caller, ID, KEY, Signer, api, code, credential, world};
 
 fn set(request: &mut Request, name: &str, value: Option<&str>) {
     request.headers.retain(|(header, _)| !header.eq_ignore_ascii_case(name));
@@ -112,6 +112,29 @@ fn only_a_json_object_posted_to_the_root_is_a_call() {
     assert_eq!(code(&answer(&caller, &get)), "UnsupportedProtocol");
     let elsewhere = Request { path: "/v1".to_owned(), ..with("{}") };
     assert_eq!(code(&answer(&caller, &elsewhere)), "UnsupportedProtocol");
+}
+
+#[test]
+fn a_body_has_at_most_ten_megabytes() {
+    let caller = Caller::new(world([]));
+    let sized = |bytes: usize| {
+        code(&answer(&caller, &caller.signer.sign("DescribeDisks", &" ".repeat(bytes), caller.now())))
+    };
+    assert_eq!(sized(10 << 20), "InvalidParameter", "it is white space");
+    assert_eq!(sized((10 << 20) + 1), "RequestSizeLimitExceeded");
+}
+
+#[test]
+fn keys_can_be_changed_and_are_never_shown() {
+    let world = world([]);
+    let shown = format!("{world:?}");
+    assert!(shown.contains(ID) && !shown.contains(KEY), "{shown}");
+    let caller = Caller::new(world);
+    caller.sim.set_credentials(vec![credential("AKIDnew", "new-key")]);
+    assert_eq!(caller.code("DescribeDisks", &json!({})), "AuthFailure.SecretIdNotFound");
+    let signer = Signer { id: "AKIDnew".to_owned(), key: "new-key".to_owned(), ..Signer::default() };
+    let request = signer.sign("DescribeDisks", "{}", caller.now());
+    assert_eq!(code(&answer(&caller, &request)), "ok");
 }
 
 fn disks_called(caller: &Caller, times: usize) -> usize {

@@ -110,6 +110,38 @@ async fn a_listing_without_what_it_stands_on_is_no_listing() {
 }
 
 #[test]
+fn a_state_is_read_and_written_by_the_clouds_word() {
+    fn words<T: From<String> + Default + PartialEq + std::fmt::Debug>(
+        known: &[&str],
+        as_str: impl Fn(&T) -> &str,
+        other: impl Fn(String) -> T,
+    ) {
+        for word in known {
+            let state = T::from((*word).to_owned());
+            assert_eq!(as_str(&state), *word);
+            assert_ne!(state, other((*word).to_owned()), "{word} is not known");
+        }
+        assert_eq!(T::from("normal".to_owned()), other("normal".to_owned()));
+        assert_eq!(T::default(), other(String::new()));
+    }
+    words(&["CREATING", "NORMAL", "ROLLBACKING"], BackupState::as_str, BackupState::Other);
+    words(
+        &[
+            "UNATTACHED",
+            "ATTACHING",
+            "ATTACHED",
+            "DETACHING",
+            "EXPANDING",
+            "ROLLBACKING",
+            "TORECYCLE",
+            "DUMPING",
+        ],
+        DiskState::as_str,
+        DiskState::Other,
+    );
+}
+
+#[test]
 fn a_create_time_comes_in_two_shapes() {
     let read = |text| parse_create_time(text).map(|at| at.to_string());
     assert_eq!(read("2022-04-02T17:44:55+00:00").as_deref(), Some("2022-04-02T17:44:55Z"));

@@ -94,6 +94,10 @@ mod tests {
             "the environment: TENCENTCLOUD_SECRET_KEY is set, TENCENTCLOUD_SECRET_ID is not"
         );
         assert_eq!(
+            read(&[(ID, "id"), (KEY, "")]).unwrap_err().to_string(),
+            "the environment: TENCENTCLOUD_SECRET_ID is set, TENCENTCLOUD_SECRET_KEY is not"
+        );
+        assert_eq!(
             read(&[(ID, "id"), (KEY, "hunter2\n")]).unwrap_err().to_string(),
             "the environment: the secret key contains white space"
         );

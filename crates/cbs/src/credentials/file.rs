@@ -172,7 +172,7 @@ mod tests {
 
     #[test]
     fn a_section_is_read_among_others_and_comments() {
-        let text = "# mine\n[other]\nsecret_id = no\n\n[default]\r\nSecret_Id = AKID1\n; note = x\nsecret_key: a=b:c\n[z]\nsecret_key=no";
+        let text = "# mine\n[other]\nsecret_id = no\n\n[default]\r\nSecret_Id = AKID1\n; note = x\nregion = y\nsecret_key: a=b:c\n[z]\nsecret_key=no";
         let read = parse(text, "default").unwrap();
         assert_eq!((read.id(), read.key().expose_secret()), ("AKID1", "a=b:c"));
         assert!(read.token().is_none());
@@ -199,6 +199,36 @@ mod tests {
             listed(&paths),
             "the file /home/ops/.tencentcloud/credentials or /etc/tencentcloud/credentials"
         );
+    }
+
+    #[tokio::test]
+    async fn a_file_is_read_once_for_each_of_its_versions() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("credentials");
+        let source = SdkFile::first_of([path.clone()]).section("ops");
+        let write = |id: &str, modified| {
+            fs::write(&path, format!("[ops]\nsecret_id = {id}\nsecret_key = k")).unwrap();
+            fs::File::options().append(true).open(&path).unwrap().set_modified(modified).unwrap();
+        };
+        let second = |seconds| SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
+        write("one", second(1));
+        assert_eq!(source.provide().await.unwrap().id(), "one");
+        write("two", second(1));
+        assert_eq!(source.provide().await.unwrap().id(), "one", "it was read without a need");
+        write("two", second(2));
+        assert_eq!(source.provide().await.unwrap().id(), "two");
+    }
+
+    #[tokio::test]
+    async fn a_file_that_cannot_be_read_is_named_and_the_next_one_is_not_taken() {
+        let dir = tempfile::tempdir().unwrap();
+        let good = dir.path().join("credentials");
+        fs::write(&good, "[default]\nsecret_id = i\nsecret_key = k").unwrap();
+        for unreadable in [dir.path().to_owned(), good.join("below-a-file")] {
+            let error = SdkFile::first_of([unreadable.clone(), good.clone()]).provide().await.unwrap_err();
+            assert!(matches!(error, CredentialsError::Unreadable { .. }), "{error:?}");
+            assert_eq!(error.to_string(), format!("could not read {}", unreadable.display()));
+        }
     }
 
     #[tokio::test]

@@ -114,6 +114,29 @@ fn every_documented_code_has_its_class_for_a_create() {
     }
 }
 
+/// Logs and metrics bear them.
+#[test]
+fn the_word_for_a_class_is_its_name() {
+    use Class::*;
+    for class in [
+        Throttled,
+        Busy,
+        Quota,
+        Scarce,
+        Clock,
+        Credentials,
+        Refused,
+        Permanent,
+        Gone,
+        Unpaid,
+        Ambiguous,
+        Unavailable,
+    ] {
+        assert_eq!(class.as_str(), format!("{class:?}").to_lowercase());
+    }
+    assert_eq!(NotSent.as_str(), "not_sent");
+}
+
 #[test]
 fn no_row_hides_another() {
     for (index, (row, meaning)) in CODES.iter().enumerate() {

@@ -145,5 +145,7 @@ mod tests {
         );
         assert_eq!(proxy_of(&proxies, "https://cbs.ap-shanghai.tencentcloudapi.com"), None);
         assert_eq!(proxy_of(&proxies, "http://127.0.0.1:9"), None);
+        let proxies = Matcher::builder().all("http://proxy.example").build();
+        assert_eq!(proxy_of(&proxies, "http://127.0.0.1:9").as_deref(), Some("http://proxy.example"));
     }
 }

@@ -1,0 +1,120 @@
+//! The log of a simulated world: what all its daemons said, in order.
+//!
+//! Responsible for a fingerprint of everything that was said and when, for the count of each kind, and for how
+//! often each run's end was told. It keeps whole events only where that is asked for: a year has millions.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use sha2::{Digest as _, Sha256};
+
+use crate::clock::Clock;
+use crate::report::{Event, Fields, Kind};
+
+/// The log.
+pub struct Log {
+    clock: Arc<dyn Clock>,
+    heard: Mutex<Heard>,
+}
+
+#[derive(Default)]
+struct Heard {
+    fingerprint: Sha256,
+    kinds: BTreeMap<&'static str, u64>,
+    ends: BTreeMap<String, Vec<Kind>>,
+    faults: Vec<String>,
+    kept: Option<Vec<Event>>,
+    line: String,
+}
+
+impl Log {
+    pub(super) fn new(clock: Arc<dyn Clock>, keep: bool) -> Self {
+        let heard = Heard { kept: keep.then(Vec::new), ..Heard::default() };
+        Self { clock, heard: Mutex::new(heard) }
+    }
+
+    pub(super) fn take(&self, event: &Event) {
+        let at = self.clock.mono().as_millis();
+        let mut heard = self.heard();
+        let heard = &mut *heard;
+        write_line(&mut heard.line, at, event);
+        heard.fingerprint.update(&heard.line);
+        *heard.kinds.entry(event.kind.name()).or_default() += 1;
+        if let (Kind::BackupCompleted | Kind::BackupFailed | Kind::RunSkipped, Some(run)) =
+            (event.kind, &event.fields.run)
+        {
+            heard.ends.entry(run.clone()).or_default().push(event.kind);
+        }
+        if matches!(event.kind, Kind::DaemonFault | Kind::JournalUnreadable | Kind::JournalUnwritable) {
+            heard.faults.push(heard.line.trim_end().to_owned());
+        }
+        if let Some(kept) = &mut heard.kept {
+            kept.push(event.clone());
+        }
+    }
+
+    /// All events, where they were to be kept.
+    pub fn events(&self) -> Vec<Event> {
+        self.heard().kept.clone().unwrap_or_default()
+    }
+
+    /// SHA-256 of all that was said so far, in hexadecimal.
+    pub fn fingerprint(&self) -> String {
+        hex::encode(self.heard().fingerprint.clone().finalize())
+    }
+
+    /// How often each kind of event was said.
+    pub fn kinds(&self) -> BTreeMap<&'static str, u64> {
+        self.heard().kinds.clone()
+    }
+
+    /// The ends of a run that were told; they are forgotten.
+    pub(super) fn take_ends(&self, run: &str) -> Vec<Kind> {
+        self.heard().ends.remove(run).unwrap_or_default()
+    }
+
+    /// Whether an end of a run was told.
+    pub(super) fn has_end(&self, run: &str) -> bool {
+        self.heard().ends.contains_key(run)
+    }
+
+    /// What should not have been said at all; it is forgotten.
+    pub(super) fn take_faults(&self) -> Vec<String> {
+        std::mem::take(&mut self.heard().faults)
+    }
+
+    fn heard(&self) -> MutexGuard<'_, Heard> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Everything that an event says, in one line.
+fn write_line(line: &mut String, at: u128, event: &Event) {
+    line.clear();
+    let Fields {
+        job: _,
+        disk_id: _,
+        due: _,
+        run,
+        attempt,
+        backup_id,
+        backup_name: _,
+        request_id,
+        code,
+        class,
+        retry_in_ms,
+        took_ms,
+        lag_ms,
+        reason,
+        target,
+    } = &*event.fields;
+    // Writing to a string does not fail.
+    let _ = write!(line, "{at} {} {:?}", event.kind.name(), event.message);
+    let words = [run, backup_id, request_id, code, reason, target];
+    for word in words.into_iter().flatten() {
+        let _ = write!(line, " {word:?}");
+    }
+    let numbers = [attempt.map(u64::from), *retry_in_ms, *took_ms, *lag_ms];
+    let _ = writeln!(line, " {class:?} {numbers:?}");
+}

@@ -1,0 +1,261 @@
+//! What outlives a daemon: the clocks, the cloud, the journal, the log, the network.
+//!
+//! Responsible for daemons that live in it, one after another, with everything they touch behind the ports of
+//! their [`Life`]. It refuses to decide what goes wrong.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use cbs::transport::{Transport, TransportError};
+use cbs_sim::{Credential, Sim};
+use jiff::Timestamp;
+
+use super::life::{Life, Mouth, Pen};
+use super::log::Log;
+use super::wire::{Net, Network, Wire};
+use super::witness::Witness;
+use crate::app::{App, Idle, Parts, Settings};
+use crate::clock::{Clock, SteppedClock, Time};
+use crate::cloud::Clouds;
+use crate::config::Config;
+use crate::daemon::Daemon;
+use crate::journal::{Blocking, Filter, Gate, Journal, JournalError, Open, Row, SharedError, Sqlite};
+use crate::random::Random;
+
+const ID: &str = "AKIDsimulated";
+const KEY: &str = "key-of-a-simulated-cloud";
+
+/// What a world begins with.
+pub struct Beginning {
+    /// When, by all clocks.
+    pub start: Timestamp,
+    /// What the daemons are told to do.
+    pub config: Config,
+    /// The cloud; [`key`] is to be among its credentials.
+    pub cloud: cbs_sim::World,
+    /// The network.
+    pub network: Network,
+    /// Of the daemons and of the network.
+    pub seed: u64,
+    /// How often tasks look around.
+    pub idle: Idle,
+    /// Whether the log keeps its events.
+    pub keep_events: bool,
+    /// What lies about the world, to see that it is found out.
+    pub tamper: Tamper,
+}
+
+/// Lies about the world. The default tells none.
+#[derive(Clone)]
+pub struct Tamper {
+    /// Beneath the journal of each daemon.
+    pub gate: Arc<dyn Gate>,
+    /// Around the network of each daemon.
+    pub transport: fn(Arc<dyn Transport>) -> Arc<dyn Transport>,
+}
+
+impl Default for Tamper {
+    fn default() -> Self {
+        Self { gate: Arc::new(Open), transport: |honest| honest }
+    }
+}
+
+/// The credential of a generation: worlds begin with the first, 0.
+#[must_use]
+pub fn key(generation: u64) -> Credential {
+    Credential {
+        secret_id: format!("{ID}{generation}"),
+        secret_key: KEY.to_owned(),
+        token: None,
+        identity: Some("simulated".to_owned()),
+    }
+}
+
+/// A world.
+pub struct World {
+    /// The wall clock of the machine that daemons live on.
+    pub clock: Arc<SteppedClock>,
+    /// The cloud's clock, which is never wrong.
+    pub truth: Arc<SteppedClock>,
+    /// The cloud.
+    pub sim: Sim,
+    /// The journal itself, past every gate.
+    pub journal: Journal,
+    /// All that was said.
+    pub log: Arc<Log>,
+    /// The network.
+    pub net: Arc<Net>,
+    /// What was seen.
+    pub witness: Arc<Witness>,
+    config: Mutex<Arc<Config>>,
+    key: AtomicU64,
+    seed: u64,
+    idle: Idle,
+    tamper: Tamper,
+    daemons: AtomicU64,
+}
+
+impl World {
+    /// A new world. To be called inside a runtime, whose clock is the world's.
+    ///
+    /// # Errors
+    /// When there is no memory for a journal.
+    pub fn new(beginning: Beginning) -> Result<Self, JournalError> {
+        let Beginning { start, config, cloud, network, seed, idle, keep_events, tamper } = beginning;
+        let clock = Arc::new(SteppedClock::new(start));
+        let truth = Arc::new(SteppedClock::new(start));
+        let cloud_clock = Arc::clone(&truth);
+        let journal = Journal::new(Box::new(Sqlite::in_memory()?), Blocking::Inline);
+        Ok(Self {
+            sim: Sim::new(cloud, Arc::new(move || cloud_clock.wall())),
+            log: Arc::new(Log::new(truth.clone(), keep_events)),
+            net: Arc::new(Net::new(network, Random::from_seed(seed ^ 0x6e65_7477_6f72_6b00))),
+            witness: Arc::new(Witness::new(journal.clone(), Arc::clone(&clock))),
+            journal,
+            clock,
+            truth,
+            config: Mutex::new(Arc::new(config)),
+            key: AtomicU64::new(0),
+            seed,
+            idle,
+            tamper,
+            daemons: AtomicU64::new(0),
+        })
+    }
+
+    /// Changes the configuration file: the next start or reload reads it.
+    pub fn set_config(&self, config: Config) {
+        *self.config.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
+    }
+
+    /// The configuration file.
+    pub fn config(&self) -> Arc<Config> {
+        Arc::clone(&self.config.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The next daemons sign with the credential of this generation.
+    pub fn set_key(&self, generation: u64) {
+        self.key.store(generation, Ordering::Relaxed);
+    }
+
+    /// A daemon begins to live.
+    ///
+    /// # Errors
+    /// When the journal cannot be read or written, as where life has ended already.
+    pub async fn start(&self, life: &Arc<Life>) -> Result<Living, SharedError> {
+        let clock: Arc<dyn Clock> = self.clock.clone();
+        let config = self.config();
+        let epoch = self.journal.read(|store| store.begin_epoch()).await?;
+        let random =
+            Random::from_seed(self.seed.wrapping_mul(1_000) + self.daemons.fetch_add(1, Ordering::Relaxed));
+        let clouds = Clouds::over(
+            Arc::clone(&clock),
+            self.environment(),
+            config.guard,
+            random.draw(),
+            self.wires(life),
+        );
+        let pen = Pen {
+            life: Arc::clone(life),
+            beneath: Arc::clone(&self.tamper.gate),
+            witness: Arc::clone(&self.witness),
+        };
+        let parts = Parts {
+            time: Time::new(clock, epoch),
+            random,
+            journal: self.journal.through(Arc::new(pen)),
+            report: Arc::new(Mouth { life: Arc::clone(life), log: Arc::clone(&self.log) }),
+            idle: self.idle,
+        };
+        let app = App::new(parts, settings(config, &clouds)?);
+        let daemon = Daemon::start(Arc::clone(&app));
+        Ok(Living { life: Arc::clone(life), daemon: Some(daemon), app, clouds })
+    }
+
+    fn environment(&self) -> BTreeMap<String, String> {
+        let key = key(self.key.load(Ordering::Relaxed));
+        [("TENCENTCLOUD_SECRET_ID", key.secret_id), ("TENCENTCLOUD_SECRET_KEY", key.secret_key)]
+            .map(|(name, value)| (name.to_owned(), value))
+            .into()
+    }
+
+    fn wires(
+        &self,
+        life: &Arc<Life>,
+    ) -> impl Fn(&crate::config::Target) -> Result<Arc<dyn Transport>, TransportError> + Send + Sync + 'static
+    {
+        let (life, sim, net) = (Arc::clone(life), self.sim.clone(), Arc::clone(&self.net));
+        let (witness, around) = (Arc::clone(&self.witness), self.tamper.transport);
+        move |_| {
+            Ok(around(Arc::new(Wire {
+                life: Arc::clone(&life),
+                sim: sim.clone(),
+                net: Arc::clone(&net),
+                witness: Arc::clone(&witness),
+            })))
+        }
+    }
+
+    /// All rows of the journal, the latest due first.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub async fn rows(&self, since: Option<Timestamp>) -> Result<Vec<Row>, SharedError> {
+        let all = Filter { since, limit: u32::MAX, ..Filter::default() };
+        self.journal.read(move |store| store.history(&all)).await
+    }
+}
+
+fn settings(config: Arc<Config>, clouds: &Clouds) -> Result<Settings, SharedError> {
+    // A wire that cannot be made is no more than a journal that is gone: neither happens here.
+    let clouds = clouds.of(&config).map_err(|_| Arc::new(JournalError::Gone))?;
+    Ok(Settings { config, clouds })
+}
+
+/// A daemon that lives. Dropping it kills it.
+pub struct Living {
+    life: Arc<Life>,
+    daemon: Option<Daemon>,
+    app: Arc<App>,
+    clouds: Clouds,
+}
+
+impl Living {
+    /// Its life.
+    #[must_use]
+    pub fn life(&self) -> &Arc<Life> {
+        &self.life
+    }
+
+    /// Makes its watcher look at the clock, as it does each second where nothing is simulated.
+    pub fn look_at_the_clock(&self) {
+        self.app.pokes.watch.notify_one();
+    }
+
+    /// Puts the configuration file of `world` in force.
+    ///
+    /// # Errors
+    /// When a wire cannot be made.
+    pub fn reload(&self, world: &World) -> Result<(), SharedError> {
+        let mut settings = settings(world.config(), &self.clouds)?;
+        for (name, cloud) in &self.app.settings().clouds {
+            settings.clouds.entry(name.clone()).or_insert_with(|| cloud.clone());
+        }
+        self.app.replace_settings(settings);
+        Ok(())
+    }
+
+    /// Stops it in good order.
+    pub async fn stop(mut self) {
+        if let Some(daemon) = self.daemon.take() {
+            daemon.stop().await;
+        }
+    }
+}
+
+impl Drop for Living {
+    fn drop(&mut self) {
+        self.life.end();
+    }
+}

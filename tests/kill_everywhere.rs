@@ -1,0 +1,141 @@
+//! Kill everywhere: a daemon dies at each effect boundary of a night in turn (before and after each write and each
+//! call, before each line of the log), another one takes over, and every disk has one good backup in the end.
+
+#![expect(clippy::unwrap_used, reason = "a test's helpers fail as its body does")]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use backup_core::BackupName;
+use backup_core::run::State;
+use cbs_backupd::app::Idle;
+use cbs_backupd::config::Config;
+use cbs_backupd::report::Kind;
+use cbs_backupd::simulate::{Beginning, Life, Network, Tamper, World, key};
+use cbs_sim::{Disk, Effect, Rule, Timings, Which};
+
+const CREATE: &str = "CreateDiskBackup";
+const DISKS: [&str; 2] = ["disk-1", "disk-2"];
+
+/// A night of two disks, ten seconds before both are due; the first create meets `effect`.
+fn world(effect: Option<&Effect>) -> World {
+    let text = format!(
+        "owner: ops1\nsettle: 30s\ntargets:\n  default: {{ region: ap-guangzhou }}\n\
+         jobs:\n  - name: db\n    disks: [{}]\n    schedule: \"30 2 * * *\"\n    complete_within: 1h\n",
+        DISKS.join(", ")
+    );
+    let faults = effect.map(|effect| Rule::on(CREATE, effect.clone()).which(Which::First(1)));
+    World::new(Beginning {
+        start: "2026-11-24T02:29:50Z".parse().unwrap(),
+        config: Config::parse("night.yaml", &text, &BTreeMap::new()).unwrap(),
+        cloud: cbs_sim::World {
+            credentials: vec![key(0)],
+            timings: Timings { create_ms: (8_000, 8_000), visible_ms: (2_000, 2_000), reply_ms: (20, 20) },
+            disks: DISKS.map(Disk::new).to_vec(),
+            faults: faults.into_iter().collect(),
+            ..cbs_sim::World::default()
+        },
+        network: Network { on_its_way_ms: (40, 40), ..Network::default() },
+        seed: 1,
+        idle: Idle { hop: Duration::from_secs(3600), watch: Duration::from_secs(3600) },
+        keep_events: true,
+        tamper: Tamper::default(),
+    })
+    .unwrap()
+}
+
+/// Waits for both runs to have ended and been told of.
+async fn until_ended(world: &World) {
+    for _ in 0..1_000 {
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        let rows = world.rows(None).await.unwrap();
+        if rows.len() == DISKS.len() && rows.iter().all(|row| row.run.state.is_ended()) {
+            return;
+        }
+    }
+    panic!("not ended: {:#?}", world.rows(None).await);
+}
+
+/// A daemon that dies at `boundary`, and another that takes over after `downtime`; how many boundaries the first
+/// one passed.
+async fn night(effect: Option<&Effect>, boundary: u64, downtime: Duration) -> u64 {
+    let world = world(effect);
+    // The job is known before: what was due before a job was first seen is owed by nobody.
+    world.start(&Arc::default()).await.unwrap().stop().await;
+    let life = Arc::new(Life::until(boundary));
+    let first = world.start(&life).await;
+    tokio::select! {
+        biased;
+        () = life.ended() => {}
+        () = until_ended(&world) => {}
+    }
+    drop(first);
+    tokio::time::sleep(downtime).await;
+    let second = world.start(&Arc::default()).await.unwrap();
+    until_ended(&world).await;
+    second.stop().await;
+    assert_kept(&world).await;
+    life.passed()
+}
+
+async fn assert_kept(world: &World) {
+    assert_eq!(world.witness.objections(), Vec::<String>::new());
+    let ledger = world.sim.ledger();
+    assert_eq!(ledger.backups.len(), DISKS.len(), "{:#?}", ledger.backups);
+    let events = world.log.events();
+    for row in world.rows(None).await.unwrap() {
+        let State::Completed { backup } = &row.run.state else { panic!("not completed: {row:#?}") };
+        let there = ledger.backups.iter().find(|there| there.backup_id == backup.as_str()).unwrap();
+        assert_eq!(there.name, BackupName::of(&row.owner, &row.run.id).to_string());
+        assert_eq!((there.disk_id.as_str(), there.state.as_str()), (row.run.id.disk.as_str(), "NORMAL"));
+        let run = row.run.id.to_string();
+        let ends = events
+            .iter()
+            .filter(|event| event.kind == Kind::BackupCompleted && event.fields.run.as_deref() == Some(&run));
+        assert!(
+            (1..=2).contains(&ends.count()),
+            "the end of {run} is to be told once, or again after a crash"
+        );
+    }
+    let wrong = |kind| matches!(kind, Kind::DaemonFault | Kind::BackupFailed | Kind::BackupTwin);
+    assert!(!events.iter().any(|event| wrong(event.kind)), "{events:#?}");
+}
+
+async fn kill_everywhere(effect: Option<Effect>) {
+    let all = night(effect.as_ref(), u64::MAX, Duration::ZERO).await;
+    assert!(all > 50, "only {all} boundaries");
+    for boundary in 1..=all {
+        // The bytes of the dead are still on their way, or have long arrived.
+        for downtime in [Duration::from_millis(1), Duration::from_secs(20)] {
+            println!("{effect:?}: killed at boundary {boundary} of {all}, down for {downtime:?}");
+            night(effect.as_ref(), boundary, downtime).await;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_all_is_well() {
+    kill_everywhere(None).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_a_reply_is_lost() {
+    kill_everywhere(Some(Effect::Timeout { executed: true })).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_a_create_is_lost() {
+    kill_everywhere(Some(Effect::Drop { executed: false })).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_a_backup_vanishes() {
+    kill_everywhere(Some(Effect::Vanish)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_the_cloud_throttles() {
+    let code = "RequestLimitExceeded".to_owned();
+    kill_everywhere(Some(Effect::Error { code, message: String::new() })).await;
+}
