@@ -104,7 +104,7 @@ fn an_ended_run_is_told_once_and_changes_no_more() {
     for (mut store, _folder) in stores() {
         store.apply(&[Change::Ask(row(RUN, 20))]).unwrap();
         let mut run = found(&*store, Stage::Waiting, 20).remove(0).run;
-        run.state = State::Completed { backup: "dbp-1".parse().unwrap() };
+        run.state = State::Completed { backup: "dbp-1".parse().unwrap(), late: false };
         let save = Change::Save { run: run.clone(), attend_at: at(0), now: at(30) };
         assert_eq!(store.apply(&[save.clone(), save]).unwrap(), [true, false]);
         assert_eq!(store.unreported(10).unwrap().len(), 1);
@@ -126,7 +126,8 @@ fn ended(store: &mut dyn Store, due: i64, state: State) {
 #[test]
 fn old_runs_are_forgotten_save_the_last_good_one_and_what_came_after() {
     for (mut store, _folder) in stores() {
-        let good = |number| State::Completed { backup: format!("dbp-{number}").parse().unwrap() };
+        let good =
+            |number| State::Completed { backup: format!("dbp-{number}").parse().unwrap(), late: false };
         ended(&mut *store, 10, good(1));
         ended(&mut *store, 20, State::Skipped { why: Skip::Late });
         ended(&mut *store, 30, good(2));

@@ -62,7 +62,11 @@ async fn until_ended(world: &World) {
 async fn night(effect: Option<&Effect>, boundary: u64, downtime: Duration) -> u64 {
     let world = world(effect);
     // The job is known before: what was due before a job was first seen is owed by nobody.
-    world.start(&Arc::default()).await.unwrap().stop().await;
+    let early = world.start(&Arc::default()).await.unwrap();
+    while world.journal.read(|store| store.watermarks()).await.unwrap().len() < DISKS.len() {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    early.stop().await;
     let life = Arc::new(Life::until(boundary));
     let first = world.start(&life).await;
     tokio::select! {
@@ -85,7 +89,7 @@ async fn assert_kept(world: &World) {
     assert_eq!(ledger.backups.len(), DISKS.len(), "{:#?}", ledger.backups);
     let events = world.log.events();
     for row in world.rows(None).await.unwrap() {
-        let State::Completed { backup } = &row.run.state else { panic!("not completed: {row:#?}") };
+        let State::Completed { backup, .. } = &row.run.state else { panic!("not completed: {row:#?}") };
         let there = ledger.backups.iter().find(|there| there.backup_id == backup.as_str()).unwrap();
         assert_eq!(there.name, BackupName::of(&row.owner, &row.run.id).to_string());
         assert_eq!((there.disk_id.as_str(), there.state.as_str()), (row.run.id.disk.as_str(), "NORMAL"));

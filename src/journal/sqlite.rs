@@ -181,8 +181,10 @@ impl Store for Sqlite {
         let chosen = format!(
             "SELECT job, disk, due FROM runs
              WHERE target = ?1 AND ended_at IS NULL AND state IN {} AND attend_at <= ?2
-             ORDER BY attend_at, start_at LIMIT ?3",
-            states(stage)
+             ORDER BY attend_at{} LIMIT ?3",
+            states(stage),
+            // Those planned at one instant, in the order of their starts; all others in the order of the index.
+            if stage == Stage::Waiting { ", start_at" } else { "" },
         );
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let chosen = self.many(&chosen, params![target.as_str(), millis(now), limit], |row| {

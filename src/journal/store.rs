@@ -34,7 +34,7 @@ pub struct Watermark {
     pub schedule: String,
     /// All due instants up to this one are planned.
     pub planned_through: Timestamp,
-    /// The next one.
+    /// The next one; none while nothing may be planned yet.
     pub next_due: Option<Timestamp>,
 }
 

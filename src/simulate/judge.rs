@@ -188,12 +188,14 @@ impl Judge {
     }
 
     fn judge_told(&mut self, row: &Row, run: &str, told: &[Kind], crashes: u64) {
-        let right = match row.run.state {
-            State::Completed { .. } => Kind::BackupCompleted,
-            State::Failed { .. } => Kind::BackupFailed,
-            _ => Kind::RunSkipped,
+        let right: &[Kind] = match row.run.state {
+            State::Completed { late: false, .. } => &[Kind::BackupCompleted],
+            // It had ended otherwise before.
+            State::Completed { late: true, .. } => &[Kind::BackupFailed, Kind::RunSkipped, Kind::BackupLate],
+            State::Failed { .. } => &[Kind::BackupFailed],
+            _ => &[Kind::RunSkipped],
         };
-        if told.iter().any(|kind| *kind != right) {
+        if told.iter().any(|kind| !right.contains(kind)) {
             let state = row.run.state.name();
             self.wrong.push(format!("run {run} is {state}, and its end was told as {told:?}"));
         }
@@ -210,7 +212,7 @@ impl Judge {
         let summary = &mut self.summary;
         let mut in_doubt = false;
         match &row.run.state {
-            State::Completed { backup } => {
+            State::Completed { backup, .. } => {
                 summary.completed += 1;
                 match backups.get(backup.as_str()) {
                     None => self.wrong.push(format!("run {run} completed, and its {backup} is not there")),

@@ -41,7 +41,7 @@ impl Log {
         write_line(&mut heard.line, at, event);
         heard.fingerprint.update(&heard.line);
         *heard.kinds.entry(event.kind.name()).or_default() += 1;
-        if let (Kind::BackupCompleted | Kind::BackupFailed | Kind::RunSkipped, Some(run)) =
+        if let (Kind::BackupCompleted | Kind::BackupLate | Kind::BackupFailed | Kind::RunSkipped, Some(run)) =
             (event.kind, &event.fields.run)
         {
             heard.ends.entry(run.clone()).or_default().push(event.kind);

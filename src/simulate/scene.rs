@@ -20,8 +20,8 @@ const ZONES: [&str; 5] =
 const FREQUENT_DISKS: usize = 2;
 /// How many backups a disk may hold. Somebody removes old ones each day.
 const QUOTA: u32 = 80;
-/// The bound on visibility of a new backup.
-const VISIBLE_MS: u64 = 120_000;
+/// How late listings show a new backup, at most: a cloud that is quick, one that is slow, one at its worst.
+const VISIBLE_MS: [u64; 3] = [1_500, 20_000, 120_000];
 
 /// The jobs and disks of a simulated year.
 pub(super) struct Scene {
@@ -89,6 +89,11 @@ impl Scene {
 
     /// Somebody edits the configuration file.
     pub(super) fn edit(&mut self, random: &Random) {
+        // What was taken out comes back next time.
+        if let Some(job) = self.jobs.iter_mut().find(|job| job.is_out) {
+            job.is_out = false;
+            return;
+        }
         // The first job is never taken out: there must be one.
         let at = random.between((0, self.jobs.len() as u64 - 1)) as usize;
         let job = &mut self.jobs[at];
@@ -146,7 +151,11 @@ impl Scene {
         cbs_sim::World {
             seed: random.draw(),
             credentials: vec![key(0)],
-            timings: Timings { create_ms: (5_000, 90_000), visible_ms: (0, VISIBLE_MS), reply_ms: (5, 400) },
+            timings: Timings {
+                create_ms: (5_000, 90_000),
+                visible_ms: (0, random.pick(VISIBLE_MS)),
+                reply_ms: (5, 400),
+            },
             choices: Choices {
                 one_creation_at_a_time: random.chance(700),
                 missing_ids: random.pick([MissingIds::Omit, MissingIds::Error]),

@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use backup_core::reconcile::{Finding, GONE_AFTER, Known, Listed, compare};
-use backup_core::run::Look;
-use backup_core::{BackupName, DiskId, Mark, Run, RunId, TargetName};
+use backup_core::run::{Look, Sighting};
+use backup_core::{BackupId, BackupName, DiskId, Mark, RunId, TargetName};
 use tokio::sync::Notify;
 
 use super::driver::{InFlight, Task};
@@ -197,83 +197,45 @@ impl Disk<'_> {
         began: Mark,
     ) -> Result<(), SharedError> {
         let app = self.app;
-        let now = app.now();
         match finding {
-            Finding::Unknown { run, backup, sighting } => {
-                let start_at = run.due;
-                let mut row = self.planned_by(&run).row(run, start_at);
-                row.run = row.run.recovered(&now, backup, sighting);
-                row.ended_at = row.run.state.is_ended().then_some(now.wall);
-                app.write(Change::Recover(vec![row.clone()])).await?;
-                let message = "found in the cloud by its name; the journal did not know its run";
-                app.say(&Event::of_row(Kind::BackupAdopted, &row, message));
-                app.pokes.track.notify_one();
-            }
+            Finding::Unknown { run, backup, sighting } => self.recover(run, backup, sighting).await?,
             Finding::Adopted { run, backup, sighting } => {
                 let Some(row) = rows.get(&run) else { return Ok(()) };
-                let (draw, retry) = (app.parts.random.draw(), app.settings().config.retry.clone());
-                let look = Look::Found(backup, sighting);
-                self.save(row, row.run.clone().looked(&now, began, look, draw, &retry), |run| {
-                    (
-                        app.saving_waiting(run),
-                        Kind::BackupAdopted,
-                        "an earlier attempt had its effect after all",
-                    )
-                })
-                .await?;
+                self.adopt(row, began, Look::Found(backup, sighting)).await?;
             }
             Finding::Late { run, backup } => {
-                let Some(row) = rows.get(&run) else { return Ok(()) };
-                self.save(row, row.run.clone().late(backup), |run| {
-                    (
-                        Change::Late(run),
-                        Kind::BackupLate,
-                        "NORMAL after its run had ended without it: it counts",
-                    )
-                })
-                .await?;
+                let late = rows.get(&run).map(|row| row.run.clone().late(backup));
+                match late {
+                    Some(Ok(run)) => {
+                        app.write(Change::Late(run)).await?;
+                        app.pokes.tell.notify_one();
+                    }
+                    Some(Err(error)) => app.fault(&error),
+                    None => {}
+                }
             }
             Finding::Twin { run, other, removable } => {
-                let kept = rows.get(&run).and_then(|row| row.run.state.backup()).map(ToString::to_string);
-                let kept = kept.unwrap_or_else(|| "none".to_owned());
-                let message = if removable {
-                    app.write(Change::Delete { backup: other.clone(), run: run.clone(), at: now.wall })
-                        .await?;
-                    match self.cloud.delete(&other).await {
-                        Ok(()) => {
-                            app.write(Change::Deleted(other.clone(), app.now().wall)).await?;
-                            format!("{other} was a second backup of this run, and is removed; {kept} stays")
-                        }
-                        Err(problem) => format!(
-                            "{other} is a second backup of this run, and could not be removed: {problem}"
-                        ),
-                    }
-                } else {
-                    format!("{other} is a second backup of this run, besides {kept}")
-                };
-                let event = Event::of_run(Kind::BackupTwin, &run, message);
-                app.say(&event.with(|fields| fields.backup_id = Some(other.to_string())));
+                let kept = rows.get(&run).and_then(|row| row.run.state.backup());
+                self.twin(run, other, kept.filter(|_| removable)).await?;
             }
             Finding::Conflict { run, other } => {
-                let message = format!(
-                    "{other} bears the name of this run, which made another: does a second installation use this `owner`?"
-                );
-                let event = Event::of_run(Kind::OwnerConflict, &run, message);
-                app.say(&event.with(|fields| fields.backup_id = Some(other.to_string())));
+                let message = "a backup bears the name of this run, which made another: does a second installation use \
+                               this `owner`?";
+                self.say(Kind::OwnerConflict, &run, &other, message);
             }
             Finding::Missing { run, backup, times, last_good } => {
                 app.write(Change::Missing(vec![run.clone()])).await?;
-                let (kind, message) = match (times, last_good) {
+                match (times, last_good) {
                     (GONE_AFTER, true) => {
-                        (Kind::BackupVanished, "the last good backup of this disk is gone from the cloud")
+                        let message = "the last good backup of this disk is gone from the cloud";
+                        self.say(Kind::BackupVanished, &run, &backup, message);
                     }
                     (GONE_AFTER, false) => {
-                        (Kind::BackupGone, "deleted by a person, or rotated by the vendor")
+                        let message = "deleted by a person, or rotated by the vendor";
+                        self.say(Kind::BackupGone, &run, &backup, message);
                     }
-                    _ => return Ok(()),
-                };
-                let event = Event::of_run(kind, &run, message);
-                app.say(&event.with(|fields| fields.backup_id = Some(backup.to_string())));
+                    _ => {}
+                }
             }
             Finding::Back { run } => {
                 app.write(Change::Back(vec![run])).await?;
@@ -282,27 +244,65 @@ impl Disk<'_> {
         Ok(())
     }
 
-    /// Writes what became of a run and says it, unless something else became of it meanwhile.
-    async fn save(
-        &self,
-        row: &Row,
-        changed: Result<Run, backup_core::run::IllegalTransition>,
-        change: impl FnOnce(Run) -> (Change, Kind, &'static str),
-    ) -> Result<(), SharedError> {
-        let run = match changed {
+    /// A run of a journal that was lost.
+    async fn recover(&self, run: RunId, backup: BackupId, sighting: Sighting) -> Result<(), SharedError> {
+        let (app, now) = (self.app, self.app.now());
+        let start_at = run.due;
+        let mut row = self.planned_by(&run).row(run, start_at);
+        row.run = row.run.recovered(&now, backup, sighting);
+        row.ended_at = row.run.state.is_ended().then_some(now.wall);
+        app.write(Change::Recover(vec![row.clone()])).await?;
+        let message = "found in the cloud by its name; the journal did not know its run";
+        app.say(&Event::of_row(Kind::BackupAdopted, &row, message));
+        app.pokes.about(&row.run.state);
+        Ok(())
+    }
+
+    /// The backup of a run that waits; unless the run has moved on meanwhile.
+    async fn adopt(&self, row: &Row, began: Mark, look: Look) -> Result<(), SharedError> {
+        let (app, now) = (self.app, self.app.now());
+        let retry = &app.settings().config.retry;
+        let run = match row.run.clone().looked(&now, began, look, app.parts.random.draw(), retry) {
             Ok(run) => run,
             Err(error) => {
-                self.app.fault(&error);
+                app.fault(&error);
                 return Ok(());
             }
         };
         let row = Row { run: run.clone(), ..row.clone() };
-        let (change, kind, message) = change(run);
-        if self.app.write(change).await? {
-            self.app.say(&Event::of_row(kind, &row, message));
-            self.app.pokes.tell.notify_one();
+        if app.write(app.saving_waiting(run)).await? {
+            let message = "an earlier attempt had its effect after all";
+            app.say(&Event::of_row(Kind::BackupAdopted, &row, message));
+            app.pokes.about(&row.run.state);
         }
         Ok(())
+    }
+
+    /// A second backup of a run. It goes where one is `kept`: intent first, then the call.
+    async fn twin(&self, run: RunId, other: BackupId, kept: Option<&BackupId>) -> Result<(), SharedError> {
+        let Some(kept) = kept else {
+            self.say(Kind::BackupTwin, &run, &other, "a second backup of this run");
+            return Ok(());
+        };
+        let app = self.app;
+        app.write(Change::Delete { backup: other.clone(), run: run.clone(), at: app.now().wall }).await?;
+        match self.cloud.delete(&other).await {
+            Ok(()) => {
+                app.write(Change::Deleted(other.clone(), app.now().wall)).await?;
+                let message = format!("a second backup of this run, and removed; {kept} stays");
+                self.say(Kind::BackupTwin, &run, &other, message);
+            }
+            Err(problem) => {
+                let message = format!("a second backup of this run, and not removed yet: {problem}");
+                self.say(Kind::BackupTwin, &run, &other, message);
+            }
+        }
+        Ok(())
+    }
+
+    fn say(&self, kind: Kind, run: &RunId, backup: &BackupId, message: impl Into<String>) {
+        let event = Event::of_run(kind, run, message);
+        self.app.say(&event.with(|fields| fields.backup_id = Some(backup.to_string())));
     }
 
     /// What a run that an earlier journal planned is to be followed by.

@@ -29,11 +29,12 @@ pub async fn sync(app: &App) -> Result<(), SharedError> {
     let mut known: BTreeMap<(JobName, DiskId), Watermark> =
         known.into_iter().map(|mark| ((mark.job.clone(), mark.disk.clone()), mark)).collect();
 
-    let (mut begun, mut new, mut owed) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut begun, mut ready, mut owed) = (Vec::new(), Vec::new(), Vec::new());
     for job in &config.jobs {
         let schedule = job.schedule.to_string();
         let next_due = job.schedule.next_after(since);
         for disk in &job.disks {
+            let is_listed = app.listed(&job.target, disk).is_some();
             let begins = Watermark {
                 job: job.name.clone(),
                 disk: disk.clone(),
@@ -41,8 +42,20 @@ pub async fn sync(app: &App) -> Result<(), SharedError> {
                 planned_through: whole_second(since),
                 next_due,
             };
-            let key = (job.name.clone(), disk.clone());
-            match known.remove(&key) {
+            match known.remove(&(job.name.clone(), disk.clone())) {
+                None if is_listed => ready.push(begins),
+                // First seen. Nothing is planned before it is known what the cloud has of it: a journal may have
+                // been lost.
+                None => begun.push(Watermark { next_due: None, ..begins }),
+                Some(mark) if mark.next_due.is_none() => {
+                    let since = mark.planned_through;
+                    let begins = Watermark {
+                        planned_through: since,
+                        next_due: job.schedule.next_after(since),
+                        ..begins
+                    };
+                    ready.extend(is_listed.then_some(begins));
+                }
                 // Planned by a clock that was ahead. Runs planned so wait for their time.
                 Some(mark) if mark.planned_through.duration_since(now) > TOLERANCE => begun.push(begins),
                 Some(mark) if mark.schedule == schedule => {}
@@ -50,9 +63,6 @@ pub async fn sync(app: &App) -> Result<(), SharedError> {
                     owed.extend(owed_by_old_schedule(config, job, &mark, since));
                     begun.push(begins);
                 }
-                // Only once it is known what the cloud has of it: an earlier journal may have been lost.
-                None if app.listed(&job.target, disk).is_some() => new.push(begins),
-                None => {}
             }
         }
     }
@@ -60,7 +70,7 @@ pub async fn sync(app: &App) -> Result<(), SharedError> {
     if !owed.is_empty() {
         write_plans(app, owed).await?;
     }
-    begun.extend(app.parts.journal.read(move |store| go_on_after_recovered(store, new)).await?);
+    begun.extend(app.parts.journal.read(move |store| go_on_after_recovered(store, ready)).await?);
     let gone: Vec<_> = known.into_keys().collect();
     if !begun.is_empty() {
         app.write(Change::Watermarks(begun)).await?;

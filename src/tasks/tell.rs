@@ -1,6 +1,6 @@
 //! Says how runs ended.
 //!
-//! Responsible for the terminal event of each run: from an outbox column of its row, so that a crash between
+//! Responsible for the terminal event of each run, and for the news of a backup that was late: from an outbox column of its row, so that a crash between
 //! the end and the line costs nothing. At least once, and once in all but that case.
 
 use std::sync::Arc;
@@ -57,7 +57,10 @@ pub async fn tell_all(app: &App) -> Duration {
 fn terminal(row: &Row) -> Option<Event> {
     let took = between(row.began_at, row.ended_at);
     let (kind, message) = match &row.run.state {
-        State::Completed { .. } => (Kind::BackupCompleted, "NORMAL".to_owned()),
+        State::Completed { late: false, .. } => (Kind::BackupCompleted, "NORMAL".to_owned()),
+        State::Completed { late: true, .. } => {
+            (Kind::BackupLate, "NORMAL after its run had ended without it: it counts".to_owned())
+        }
         State::Failed { why, .. } => (Kind::BackupFailed, why.to_string()),
         State::Skipped { why } => (Kind::RunSkipped, why.to_string()),
         _ => return None,

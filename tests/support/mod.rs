@@ -179,7 +179,7 @@ impl Account {
         assert_eq!(self.rows.len(), disks);
         assert_eq!(self.ledger.backups.len(), disks, "surviving backups");
         for row in &self.rows {
-            let State::Completed { backup } = &row.run.state else { panic!("not completed: {row:#?}") };
+            let State::Completed { backup, .. } = &row.run.state else { panic!("not completed: {row:#?}") };
             let of_disk: Vec<_> = self.ledger.backups_of(row.run.id.disk.as_str()).collect();
             let [only] = of_disk[..] else { panic!("not one backup: {of_disk:#?}") };
             assert_eq!(only.backup_id, backup.as_str());

@@ -157,7 +157,7 @@ fn named(id: &RunId, backups: &[&Listed], run: Option<&Run>, findings: &mut Vec<
 fn good<'a>(listed: &'a [Listed], known: &'a [Known]) -> impl Iterator<Item = Finding> + 'a {
     let is_listed = |backup: &BackupId| listed.iter().any(|listed| listed.backup == *backup);
     let completed = known.iter().filter_map(|known| match &known.run.state {
-        State::Completed { backup } => Some((known, backup)),
+        State::Completed { backup, .. } => Some((known, backup)),
         _ => None,
     });
     let left = completed.clone().filter(|(_, backup)| is_listed(backup)).count();

@@ -137,7 +137,7 @@ impl Run {
     #[must_use]
     pub fn recovered(mut self, now: &Now, backup: BackupId, sighting: Sighting) -> Self {
         match sighting {
-            Sighting::Normal => self.state = State::Completed { backup },
+            Sighting::Normal => self.state = State::Completed { backup, late: false },
             Sighting::Unfinished => self.track(now, backup),
         }
         self
@@ -282,7 +282,7 @@ impl Run {
         };
         let polled = now.mark();
         self.state = match poll {
-            Poll::Seen(Sighting::Normal) => State::Completed { backup },
+            Poll::Seen(Sighting::Normal) => State::Completed { backup, late: false },
             Poll::Seen(Sighting::Unfinished) => {
                 State::Tracking { backup, accepted_at, seen: polled, polls: polls + 1, polled, missing: None }
             }
@@ -327,7 +327,7 @@ impl Run {
         if !matches!(self.state, State::Failed { .. } | State::Skipped { .. }) {
             return Err(self.illegal("a late backup"));
         }
-        self.state = State::Completed { backup };
+        self.state = State::Completed { backup, late: true };
         Ok(self)
     }
 

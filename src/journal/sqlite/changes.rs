@@ -103,7 +103,7 @@ pub(super) fn apply(write: &Transaction<'_>, change: &Change) -> rusqlite::Resul
         Change::CaughtUp => execute(write, "UPDATE epoch SET behind = 0", []),
         Change::Late(run) => execute(
             write,
-            "UPDATE runs SET version = version + 1, state = ?4, body = ?5, missing = 0
+            "UPDATE runs SET version = version + 1, state = ?4, body = ?5, missing = 0, reported = 0
              WHERE job = ?1 AND disk = ?2 AND due = ?3 AND state IN ('failed', 'skipped')",
             params![
                 run.id.job.as_str(),

@@ -33,7 +33,7 @@ fn known(name: &str, state: State, attempts: u32) -> Known {
 }
 
 fn completed(backup: &str) -> State {
-    State::Completed { backup: backup.parse().unwrap() }
+    State::Completed { backup: backup.parse().unwrap(), late: false }
 }
 
 fn failed() -> State {

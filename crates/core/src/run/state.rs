@@ -84,6 +84,9 @@ pub enum State {
     Completed {
         /// The backup.
         backup: BackupId,
+        /// It became so after the run had failed or been skipped.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        late: bool,
     },
     /// It ended without a backup that counts.
     Failed {
@@ -193,7 +196,7 @@ impl State {
     #[must_use]
     pub fn backup(&self) -> Option<&BackupId> {
         match self {
-            Self::Tracking { backup, .. } | Self::Completed { backup } => Some(backup),
+            Self::Tracking { backup, .. } | Self::Completed { backup, .. } => Some(backup),
             Self::Failed { backup, .. } => backup.as_ref(),
             _ => None,
         }

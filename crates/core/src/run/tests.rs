@@ -274,14 +274,14 @@ fn a_revived_run_looks_before_it_tries_again() {
 #[test]
 fn a_backup_that_is_good_after_its_run_had_ended_completes_it() {
     let failed = reply(creating(), 10, setback(Class::Gone));
-    assert_eq!(failed.late(backup()).unwrap().state, State::Completed { backup: backup() });
+    assert_eq!(failed.late(backup()).unwrap().state, State::Completed { backup: backup(), late: true });
     assert!(tracking().late(backup()).is_err());
 }
 
 #[test]
 fn a_recovered_run_is_as_good_as_its_backup() {
     let recovered = |sighting| planned().recovered(&now(5), backup(), sighting).state;
-    assert_eq!(recovered(Sighting::Normal), State::Completed { backup: backup() });
+    assert_eq!(recovered(Sighting::Normal), State::Completed { backup: backup(), late: false });
     assert!(matches!(recovered(Sighting::Unfinished), State::Tracking { .. }));
 }
 
