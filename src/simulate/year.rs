@@ -293,10 +293,17 @@ impl Year {
             let (from, to) = (at.saturating_sub(FURTHEST_STEP), at.saturating_add(FURTHEST_STEP));
             Some((from.ok()?, to.ok()?))
         };
+        let blind = self.world.log.blind(now.saturating_sub(MEMORY).unwrap_or(now));
         let attendance = Attendance {
             up_since: self.up_since,
             downtime: self.downs.iter().map(|(from, to)| to.duration_since(*from)).sum(),
-            absences: self.downs.iter().copied().chain(self.steps.iter().filter_map(around)).collect(),
+            absences: self
+                .downs
+                .iter()
+                .copied()
+                .chain(self.steps.iter().filter_map(around))
+                .chain(blind)
+                .collect(),
             crashes: self.judge.summary().crashes,
         };
         Ok(self.judge.judge(&self.world, attendance).await?)
