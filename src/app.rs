@@ -68,7 +68,7 @@ pub struct App {
     pub stop: CancellationToken,
     in_force: RwLock<InForce>,
     /// When each disk's backups were last listed by this process, by the monotonic clock.
-    listed: Mutex<BTreeMap<(TargetName, DiskId), Duration>>,
+    listed: Mutex<BTreeMap<TargetName, BTreeMap<DiskId, Duration>>>,
     /// The journal follows the configuration in force.
     pub in_line: AtomicBool,
     unwritable: AtomicBool,
@@ -166,13 +166,13 @@ impl App {
     /// When a disk's backups were last listed by this process, by the monotonic clock.
     pub fn listed(&self, target: &TargetName, disk: &DiskId) -> Option<Duration> {
         let listed = self.listed.lock().unwrap_or_else(PoisonError::into_inner);
-        listed.get(&(target.clone(), disk.clone())).copied()
+        listed.get(target)?.get(disk).copied()
     }
 
     /// A disk's backups were listed, from `began` on; when they had been before, if ever.
     pub fn note_listed(&self, target: &TargetName, disk: &DiskId, began: Duration) -> Option<Duration> {
         let mut listed = self.listed.lock().unwrap_or_else(PoisonError::into_inner);
-        listed.insert((target.clone(), disk.clone()), began)
+        listed.entry(target.clone()).or_default().insert(disk.clone(), began)
     }
 
     /// The client of a target; none where the configuration does not know it (any more).

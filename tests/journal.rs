@@ -43,7 +43,7 @@ fn stores() -> Vec<(Box<dyn Store>, Option<tempfile::TempDir>)> {
 }
 
 fn found(store: &dyn Store, stage: Stage, second: i64) -> Vec<Row> {
-    let found = store.to_attend(&"default".parse().unwrap(), stage, at(second), 100).unwrap();
+    let found = store.to_attend(&"default".parse().unwrap(), stage, at(second), 100, &|_| false).unwrap();
     assert!(found.unreadable.is_empty());
     found.runs.into_iter().map(|(row, _)| row).collect()
 }

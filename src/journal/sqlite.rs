@@ -112,7 +112,7 @@ impl Sqlite {
 
     /// Rows of a query in which one that cannot be read is an error of the whole.
     fn plain_rows<P: rusqlite::Params>(&self, sql: &str, params: P) -> Result<Vec<Row>, JournalError> {
-        let ToAttend { runs, unreadable } = self.rows(sql, params)?;
+        let ToAttend { runs, unreadable, .. } = self.rows(sql, params)?;
         unreadable.into_iter().next().map_or_else(|| Ok(runs.into_iter().map(|(row, _)| row).collect()), Err)
     }
 
@@ -176,6 +176,7 @@ impl Store for Sqlite {
         stage: Stage,
         now: Timestamp,
         limit: usize,
+        except: &dyn Fn(&RunId) -> bool,
     ) -> Result<ToAttend, JournalError> {
         // Chosen first, and only then looked at closely: there may be thousands, and few are asked for.
         let chosen = format!(
@@ -204,7 +205,14 @@ impl Store for Sqlite {
         );
         let mut found = ToAttend::default();
         for (job, disk, due) in chosen {
-            let ToAttend { runs, unreadable } = self.rows(&sql, params![job, disk, due, millis(now)])?;
+            // A key that cannot be read is reported below, with its row.
+            if let (Ok(job), Ok(disk)) = (job.parse(), disk.parse())
+                && except(&RunId { job, disk, due: from_second(due) })
+            {
+                found.excepted += 1;
+                continue;
+            }
+            let ToAttend { runs, unreadable, .. } = self.rows(&sql, params![job, disk, due, millis(now)])?;
             found.runs.extend(runs);
             found.unreadable.extend(unreadable);
         }
@@ -224,23 +232,6 @@ impl Store for Sqlite {
         );
         self.one(&sql, params![target.as_str(), millis(now)], |row| row.get::<_, Option<i64>>(0))
             .map(|found| found.flatten().map(from_millis))
-    }
-
-    fn open_targets(&self) -> Result<Vec<TargetName>, JournalError> {
-        // From each target to the next by the index: of thousands of runs, one row a target is read.
-        let next = "SELECT min(target) FROM runs WHERE ended_at IS NULL AND target > ?1";
-        let mut targets: Vec<TargetName> = Vec::new();
-        loop {
-            let last = targets.last().map(TargetName::as_str).unwrap_or_default();
-            let found = self.one(next, [last], |row| {
-                let is_there = row.get_ref(0)? != rusqlite::types::ValueRef::Null;
-                is_there.then(|| parsed(row, 0)).transpose()
-            })?;
-            match found.flatten() {
-                Some(target) => targets.push(target),
-                None => return Ok(targets),
-            }
-        }
     }
 
     fn open_counts(&self) -> Result<Vec<(String, u64)>, JournalError> {

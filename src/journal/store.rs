@@ -56,6 +56,8 @@ pub struct ToAttend {
     pub runs: Vec<(Row, Facts)>,
     /// Rows that cannot be read: they never hold up the others.
     pub unreadable: Vec<JournalError>,
+    /// How many were excepted.
+    pub excepted: usize,
 }
 
 /// Something to write. A batch of changes is written whole or not at all; each is applied or, where what it
@@ -264,12 +266,14 @@ pub trait Store: Send {
     /// Begins an epoch: its number, never used before. Every run that has not ended wants attention.
     fn begin_epoch(&mut self) -> Result<u64, JournalError>;
     /// Runs of a target and stage that want attention at `now`, the longest waiting first, at most `limit`.
+    /// Those `except`ed are counted, and not read.
     fn to_attend(
         &self,
         target: &TargetName,
         stage: Stage,
         now: Timestamp,
         limit: usize,
+        except: &dyn Fn(&RunId) -> bool,
     ) -> Result<ToAttend, JournalError>;
     /// When a run of the stage next wants attention, later than `now`.
     fn next_attention(
@@ -278,8 +282,6 @@ pub trait Store: Send {
         stage: Stage,
         now: Timestamp,
     ) -> Result<Option<Timestamp>, JournalError>;
-    /// The targets of runs that have not ended.
-    fn open_targets(&self) -> Result<Vec<TargetName>, JournalError>;
     /// Runs that have not ended, by the number in each state.
     fn open_counts(&self) -> Result<Vec<(String, u64)>, JournalError>;
     /// Waiting runs.

@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use backup_core::{Step, TargetName, next_step};
+use backup_core::{RunId, Step, TargetName, next_step};
 use jiff::Timestamp;
 
 use super::driver::InFlight;
@@ -43,28 +43,18 @@ impl Attend {
     ) -> Found {
         let mut found = Found { acts: Vec::new(), wait: Duration::MAX };
         let settings = app.settings();
-        let open = match app.parts.journal.read(|store| store.open_targets()).await {
-            Ok(open) => open,
-            Err(error) => {
-                app.fault(&*error);
-                return Found { acts: Vec::new(), wait: Duration::from_secs(1) };
-            }
-        };
-        let targets: BTreeSet<_> = open
-            .into_iter()
-            .filter(|target| settings.clouds.contains_key(target) && !full.contains(target))
-            .collect();
         let mut later = Vec::new();
-        for target in targets {
+        for target in settings.clouds.keys().filter(|target| !full.contains(*target)) {
             let now = app.now();
             // Those under way, and those that cannot be read, are found too: they must not hide the others.
-            let limit = at_once + in_flight.claimed_of(&target) + self.unreadable.len();
-            let asked = target.clone();
+            let limit = at_once + in_flight.claimed_of(target) + self.unreadable.len();
+            let (asked, claimed) = (target.clone(), in_flight.claimed());
             let answer = app
                 .parts
                 .journal
                 .read(move |store| {
-                    let found = store.to_attend(&asked, stage, now.wall, limit)?;
+                    let is_claimed = |run: &RunId| claimed.contains_key(run);
+                    let found = store.to_attend(&asked, stage, now.wall, limit, &is_claimed)?;
                     Ok((found, store.next_attention(&asked, stage, now.wall)?))
                 })
                 .await;
@@ -81,12 +71,8 @@ impl Attend {
                     app.say(&Event::new(Kind::JournalUnreadable, error.to_string()));
                 }
             }
-            let of_target = attend.runs.iter().filter(|(row, _)| in_flight.has(&row.run.id)).count();
-            let mut free = at_once.saturating_sub(of_target);
+            let mut free = at_once.saturating_sub(attend.excepted);
             for (row, facts) in attend.runs {
-                if in_flight.has(&row.run.id) {
-                    continue;
-                }
                 match next_step(&row.run, &now, facts) {
                     Step::Wait(wait) => {
                         later.push((row, now.wall.saturating_add(wait).unwrap_or(Timestamp::MAX)));

@@ -20,22 +20,23 @@ use crate::journal::Row;
 pub struct InFlight {
     calls: JoinSet<()>,
     runs: HashMap<tokio::task::Id, Vec<RunId>>,
-    claimed: HashMap<RunId, TargetName>,
+    claimed: Arc<HashMap<RunId, TargetName>>,
 }
 
 impl InFlight {
     /// Starts a call for the runs of `rows`: until it has ended, they are claimed.
     pub fn start(&mut self, rows: &[Row], call: impl Future<Output = ()> + Send + 'static) {
-        self.claimed.extend(rows.iter().map(|row| (row.run.id.clone(), row.target.clone())));
+        Arc::make_mut(&mut self.claimed)
+            .extend(rows.iter().map(|row| (row.run.id.clone(), row.target.clone())));
         let runs = rows.iter().map(|row| row.run.id.clone()).collect();
         let id = self.calls.spawn(call).id();
         self.runs.insert(id, runs);
     }
 
-    /// Whether a call for `run` is under way.
+    /// The runs that calls are under way for, each with its target.
     #[must_use]
-    pub fn has(&self, run: &RunId) -> bool {
-        self.claimed.contains_key(run)
+    pub fn claimed(&self) -> Arc<HashMap<RunId, TargetName>> {
+        Arc::clone(&self.claimed)
     }
 
     /// How many runs of a target are claimed.
@@ -61,8 +62,9 @@ impl InFlight {
             app.fault(&error);
             error.id()
         });
+        let claimed = Arc::make_mut(&mut self.claimed);
         for run in self.runs.remove(&id).unwrap_or_default() {
-            self.claimed.remove(&run);
+            claimed.remove(&run);
         }
     }
 }
