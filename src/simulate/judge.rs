@@ -29,6 +29,8 @@ const KEPT: SignedDuration = SignedDuration::from_hours(24);
 pub(super) struct Attendance {
     /// Since when it is up, if it is.
     pub(super) up_since: Option<Timestamp>,
+    /// Whether what it is told to do is in its journal.
+    pub(super) is_in_line: bool,
     /// For how long it was down in the last days.
     pub(super) downtime: SignedDuration,
     /// When it was down, or its clock may have been wrong, in the last days.
@@ -111,6 +113,8 @@ impl Judge {
             self.summary.due += counted.dues;
             self.summary.misses += counted.misses;
             self.accounted = Some(limit);
+        }
+        if attendance.is_in_line {
             self.judge_watermarks(world).await?;
         }
         self.tidy(world, &rows, &ledger, now);
@@ -288,7 +292,11 @@ impl Judge {
             .flat_map(|job| job.disks.iter().map(move |disk| ((&job.name, disk), job.schedule.as_str())))
             .collect();
         if planned != configured || planned != self.dues.configured() {
-            self.wrong.push(format!("{configured:?} is configured, and {planned:?} is planned"));
+            let lost: Vec<_> = configured.iter().filter(|(key, by)| planned.get(key) != Some(by)).collect();
+            let stray: Vec<_> = planned.iter().filter(|(key, by)| configured.get(key) != Some(by)).collect();
+            self.wrong.push(format!(
+                "configured, and not planned so: {lost:?}; planned, and not configured so: {stray:?}"
+            ));
         }
         Ok(())
     }

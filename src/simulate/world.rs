@@ -244,6 +244,12 @@ impl Living {
         &self.life
     }
 
+    /// Whether it has read its configuration into the journal, and believes its clock.
+    #[must_use]
+    pub fn is_in_line(&self) -> bool {
+        self.app.in_line.load(Ordering::Relaxed) && self.app.parts.time.is_trusted()
+    }
+
     /// Makes its watcher look at the clock, as it does each second where nothing is simulated.
     pub fn look_at_the_clock(&self) {
         self.app.pokes.watch.notify_one();

@@ -234,7 +234,7 @@ impl Year {
                 self.later(self.chaos.until_weather(), Event::Weather);
             }
             Event::Judge => {
-                self.judge().await?;
+                self.judge(living).await?;
                 self.later(DAY, Event::Judge);
             }
             Event::Edit => {
@@ -285,7 +285,7 @@ impl Year {
         self.later(self.chaos.until_noticed(), Event::Noticed);
     }
 
-    async fn judge(&mut self) -> Result<(), SimulationError> {
+    async fn judge(&mut self, living: Option<&Living>) -> Result<(), SimulationError> {
         let now = self.world.truth.wall();
         self.downs.retain(|(_, to)| now.duration_since(*to) < MEMORY);
         self.steps.retain(|at| now.duration_since(*at) < MEMORY);
@@ -296,6 +296,7 @@ impl Year {
         let blind = self.world.log.blind(now.saturating_sub(MEMORY).unwrap_or(now));
         let attendance = Attendance {
             up_since: self.up_since,
+            is_in_line: living.is_some_and(Living::is_in_line),
             downtime: self.downs.iter().map(|(from, to)| to.duration_since(*from)).sum(),
             absences: self
                 .downs
@@ -326,7 +327,7 @@ impl Year {
             if !self.judge.objects(&self.world) {
                 self.pass(until, Some(&living)).await?;
             }
-            self.judge().await?;
+            self.judge(Some(&living)).await?;
             living.stop().await;
         }
         self.judge.summary().boundaries += life.passed();
