@@ -245,6 +245,12 @@ impl App {
         let now = self.now();
         Change::SaveWaiting { attend_at: attend_at(&run, &now), run, now: now.wall }
     }
+
+    /// The intent of an attempt that begins now.
+    pub fn beginning(&self, run: Run) -> Change {
+        let now = self.now();
+        Change::Begin { attend_at: attend_at(&run, &now), run, now: now.wall }
+    }
 }
 
 /// When a run is next worth a look.

@@ -48,6 +48,10 @@ fn found(store: &dyn Store, stage: Stage, second: i64) -> Vec<Row> {
     found.runs.into_iter().map(|(row, _)| row).collect()
 }
 
+fn begin(run: Run, second: i64) -> Change {
+    Change::Begin { run, attend_at: at(second), now: at(second) }
+}
+
 const RUN: &str = "db/disk-1a2b3c4d/19700101T000010Z";
 const OTHER: &str = "web/disk-1a2b3c4d/19700101T000010Z";
 
@@ -78,7 +82,7 @@ fn a_hint_of_yesterday_does_not_put_off_a_run_that_has_moved_on() {
         let read = found(&*store, Stage::Waiting, 21).remove(0);
 
         let begun = read.run.clone().begin(&now(21)).unwrap();
-        assert_eq!(store.apply(&[Change::Begin(begun, at(21))]).unwrap(), [true]);
+        assert_eq!(store.apply(&[begin(begun, 21)]).unwrap(), [true]);
         let read = found(&*store, Stage::Unresolved, 22).remove(0);
         let saved = Change::Save { run: read.run.clone(), attend_at: at(24), now: at(22) };
         store.apply(&[saved, Change::Attend(vec![(read, at(1000))])]).unwrap();
@@ -93,7 +97,7 @@ fn two_runs_never_hold_one_disk() {
         let mut rows = found(&*store, Stage::Waiting, 20);
         let second = rows.remove(1).run.begin(&now(20)).unwrap();
         let first = rows.remove(0).run.begin(&now(20)).unwrap();
-        let both = [Change::Begin(first, at(20)), Change::Begin(second, at(20))];
+        let both = [begin(first, 20), begin(second, 20)];
         assert_eq!(store.apply(&both).unwrap(), [true, false]);
         assert_eq!(found(&*store, Stage::Unresolved, 21).len(), 1);
     }

@@ -97,11 +97,11 @@ struct Forgetful;
 impl Gate for Forgetful {
     fn apply(&self, store: &mut dyn Store, changes: &[Change]) -> Result<Vec<bool>, JournalError> {
         let kept: Vec<Change> =
-            changes.iter().filter(|change| !matches!(change, Change::Begin(..))).cloned().collect();
+            changes.iter().filter(|change| !matches!(change, Change::Begin { .. })).cloned().collect();
         let mut written = store.apply(&kept)?.into_iter();
         Ok(changes
             .iter()
-            .map(|change| matches!(change, Change::Begin(..)) || written.next().unwrap_or_default())
+            .map(|change| matches!(change, Change::Begin { .. }) || written.next().unwrap_or_default())
             .collect())
     }
 }

@@ -75,7 +75,14 @@ pub enum Change {
     /// A run that a person asked for. Left out where it exists.
     Ask(Row),
     /// The intent of an attempt. Left out where the run is no longer waiting, or another run holds the disk.
-    Begin(Run, Timestamp),
+    Begin {
+        /// The run, with the attempt begun.
+        run: Run,
+        /// Not worth a look before: until then the call is under way.
+        attend_at: Timestamp,
+        /// The wall clock.
+        now: Timestamp,
+    },
     /// What is known of a run now, and when to attend to it next. Left out where it had ended.
     Save {
         /// The run.

@@ -126,20 +126,25 @@ impl Chaos {
             7 => rules.push(Rule::always(error("InternalError")).which(Which::Probability(0.5))),
             _ => {}
         }
-        // At least one create in twenty meets each kind that leaves it in doubt, in all weathers. Rules further
-        // down see fewer creates: what met one above does not meet another.
-        for executed in [true, false] {
-            rules.extend([
-                create(Effect::Drop { executed }, 60),
-                create(Effect::Timeout { executed }, 35),
-                create(lost_at_gateway(executed), 35),
-                create(Effect::TruncatedJson { executed }, 35),
-                create(Effect::Reset { executed }, 10),
-                create(Effect::ShortBody { executed }, 10),
-            ]);
+        // One create in twenty and more meets each kind that leaves it in doubt, over all weathers. A rule further
+        // down sees only what met none above: its chance is of what is left.
+        let both = [true, false];
+        let in_doubt = both.into_iter().flat_map(|executed| {
+            [
+                Effect::Drop { executed },
+                Effect::Timeout { executed },
+                lost_at_gateway(executed),
+                Effect::TruncatedJson { executed },
+                Effect::Reset { executed },
+                Effect::ShortBody { executed },
+            ]
+        });
+        let mut left = 1_000;
+        for (effect, share) in in_doubt.map(|effect| (effect, 36)).chain([(Effect::NoResult, 72)]) {
+            rules.push(create(effect, share * 1_000 / left));
+            left -= share;
         }
         rules.extend([
-            create(Effect::NoResult, 10),
             create(error("InternalError"), 30),
             create(Effect::ErrorAfter { code: "InternalError".to_owned(), message: String::new() }, 20),
             create(error("RequestLimitExceeded"), 20),

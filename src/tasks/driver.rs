@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use backup_core::{RunId, TargetName};
+use futures_util::FutureExt as _;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
@@ -107,6 +108,8 @@ pub async fn drive<T: Task>(mut task: T, app: Arc<App>, pulse: Arc<Pulse>) {
     let mut in_flight = InFlight::default();
     loop {
         pulse.beat(&app);
+        // A step sees all that there is: what rang before it is answered by it.
+        let _rang = T::bell(&app).notified().now_or_never();
         let rests = T::NEEDS_CLOCK && !app.parts.time.is_trusted();
         let hop = app.parts.idle.hop;
         let wait = if rests { hop } else { task.step(&app, &mut in_flight).await.min(hop) };

@@ -15,7 +15,7 @@ use super::driver::{InFlight, Task};
 use super::{attend, look};
 use crate::app::App;
 use crate::cloud::Cloud;
-use crate::journal::{Change, Row, Stage};
+use crate::journal::{Row, Stage};
 use crate::report::{Event, Kind};
 
 /// Runs of one target that may stand in its lane or have a call under way at once. More would only wait in
@@ -89,7 +89,7 @@ async fn attempt(app: Arc<App>, cloud: Cloud, mut row: Row) {
     row.run = begun;
     // Without a durable intent no byte leaves. Left out means that another run holds the disk, or that the run
     // was removed, while this one stood in the lane.
-    match app.write(Change::Begin(row.run.clone(), now.wall)).await {
+    match app.write(app.beginning(row.run.clone())).await {
         Ok(true) => {}
         Ok(false) => return,
         Err(_) => return tokio::time::sleep(AFTER_FAILED_WRITE).await,

@@ -35,7 +35,7 @@ pub(super) fn apply(write: &Transaction<'_>, change: &Change) -> rusqlite::Resul
             upsert_watermark(write, watermark)
         }
         Change::Ask(row) => insert(write, row),
-        Change::Begin(run, now) => begin(write, run, *now),
+        Change::Begin { run, attend_at, now } => begin(write, run, *attend_at, *now),
         Change::Save { run, attend_at, now } => {
             let saved = save(write, run, *attend_at, *now, "ended_at IS NULL")?;
             if saved && run.state.is_ended() {
@@ -250,10 +250,10 @@ fn set_missing(write: &Transaction<'_>, runs: &[RunId], times: &str) -> rusqlite
 
 /// The guard of "one at a time on a disk" stands here, where the intent is written, so that no interleaving of
 /// tasks can pass it.
-fn begin(write: &Transaction<'_>, run: &Run, now: Timestamp) -> rusqlite::Result<bool> {
+fn begin(write: &Transaction<'_>, run: &Run, attend_at: Timestamp, now: Timestamp) -> rusqlite::Result<bool> {
     let begun = execute(
         write,
-        "UPDATE runs SET version = version + 1, state = ?4, body = ?5, attempts = ?6, began_at = coalesce(began_at, ?7), attend_at = ?7
+        "UPDATE runs SET version = version + 1, state = ?4, body = ?5, attempts = ?6, began_at = coalesce(began_at, ?7), attend_at = ?8
          WHERE job = ?1 AND disk = ?2 AND due = ?3 AND ended_at IS NULL AND state IN ('planned', 'absent')
            AND NOT EXISTS (SELECT 1 FROM runs b WHERE b.disk = ?2 AND b.ended_at IS NULL
                            AND b.state IN ('creating', 'tracking'))",
@@ -265,6 +265,7 @@ fn begin(write: &Transaction<'_>, run: &Run, now: Timestamp) -> rusqlite::Result
             json(&run.state)?,
             run.attempts,
             millis(now),
+            millis(attend_at),
         ],
     )?;
     if begun {
