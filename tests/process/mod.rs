@@ -123,12 +123,20 @@ impl World {
     }
 
     pub(crate) fn daemon_with_log(&self, level: &str) -> Daemon {
-        let mut command = self.command(&["run", "--log-format", "json", "--log-level", level]);
-        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
-        let log = BufReader::new(child.stderr.take().unwrap());
-        let mut daemon = Daemon { child, log, last: Value::Null };
+        let command = self.command(&["run", "--log-format", "json", "--log-level", level]);
+        let mut daemon = Daemon::spawn(command);
         daemon.until("daemon.ready");
         daemon
+    }
+
+    /// Starts the daemon, which is to refuse: its exit code, and what it says.
+    pub(crate) fn refusal(&self) -> (Option<i32>, String) {
+        let mut daemon = Daemon::spawn(self.command(&["run", "--log-format", "json"]));
+        let mut said = String::new();
+        while daemon.log.read_line(&mut said).unwrap() > 0 {
+            assert!(!said.contains("daemon.ready"), "it starts");
+        }
+        (daemon.exit_code(), said)
     }
 
     /// The simulator's account.
@@ -171,6 +179,12 @@ impl Drop for Daemon {
 }
 
 impl Daemon {
+    pub(crate) fn spawn(mut command: Command) -> Self {
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let log = BufReader::new(child.stderr.take().unwrap());
+        Self { child, log, last: Value::Null }
+    }
+
     /// Reads the log up to an event.
     pub(crate) fn until(&mut self, event: &str) -> Value {
         loop {
