@@ -6,6 +6,8 @@
 #[path = "daemon/damage.rs"]
 mod damage;
 mod process;
+#[path = "daemon/stress.rs"]
+mod stress;
 
 use process::{KEY, Setup, World, contains_secret, disk};
 use rand::rngs::StdRng;

@@ -46,7 +46,7 @@ impl Attend {
         let open = match app.parts.journal.read(|store| store.open_targets()).await {
             Ok(open) => open,
             Err(error) => {
-                app.fault(&*error);
+                app.journal_fault(&error);
                 return Found { acts: Vec::new(), wait: Duration::from_secs(1) };
             }
         };
@@ -71,7 +71,7 @@ impl Attend {
             let (attend, next) = match answer {
                 Ok(answer) => answer,
                 Err(error) => {
-                    app.fault(&*error);
+                    app.journal_fault(&error);
                     found.wait = found.wait.min(Duration::from_secs(1));
                     continue;
                 }

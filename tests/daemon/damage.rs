@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 
 use rusqlite::Connection;
 
-use crate::process::{Setup, World, disk};
+use crate::process::{Setup, World, disk, refusal};
 
 const PAGE: usize = 4096;
 
@@ -56,7 +56,7 @@ fn bytes(world: &World) -> BTreeMap<PathBuf, Vec<u8>> {
 /// The daemon says these things and where, and leaves every byte as it is.
 fn refuses(world: &World, says: &[&str]) {
     let before = bytes(world);
-    let (code, said) = world.refusal();
+    let (code, said) = refusal(world.command(&["run", "--log-format", "json"]));
     assert_eq!(code, Some(74), "{said}");
     let journal = journal(world).display().to_string();
     for word in says.iter().chain(&[journal.as_str()]) {

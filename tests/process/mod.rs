@@ -129,16 +129,6 @@ impl World {
         daemon
     }
 
-    /// Starts the daemon, which is to refuse: its exit code, and what it says.
-    pub(crate) fn refusal(&self) -> (Option<i32>, String) {
-        let mut daemon = Daemon::spawn(self.command(&["run", "--log-format", "json"]));
-        let mut said = String::new();
-        while daemon.log.read_line(&mut said).unwrap() > 0 {
-            assert!(!said.contains("daemon.ready"), "it starts");
-        }
-        (daemon.exit_code(), said)
-    }
-
     /// The simulator's account.
     pub(crate) fn ledger(&self) -> Ledger {
         serde_json::from_slice(&self.ask("GET", "/_sim/ledger", "")).unwrap()
@@ -216,6 +206,16 @@ impl Daemon {
     pub(crate) fn exit_code(&mut self) -> Option<i32> {
         self.child.wait().unwrap().code()
     }
+}
+
+/// Starts a daemon that is to refuse: its exit code, and what it says.
+pub(crate) fn refusal(command: Command) -> (Option<i32>, String) {
+    let mut daemon = Daemon::spawn(command);
+    let mut said = String::new();
+    while daemon.log.read_line(&mut said).unwrap() > 0 {
+        assert!(!said.contains("daemon.ready"), "it starts");
+    }
+    (daemon.exit_code(), said)
 }
 
 pub(crate) fn disk(number: usize) -> String {
