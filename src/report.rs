@@ -13,15 +13,45 @@ pub trait Report: Send + Sync {
     fn report(&self, event: &Event);
 }
 
-/// An error and its causes, in one line.
+/// An error and its causes, in one line. A cause that the text has just named is not named again.
 #[must_use]
 pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
         source = cause.source();
     }
     text
+}
+
+/// `1 disk`, `2 disks`.
+#[must_use]
+pub fn counted(count: usize, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("{text}")]
+    struct Words {
+        text: &'static str,
+        #[source]
+        cause: Option<Box<Words>>,
+    }
+
+    #[test]
+    fn a_cause_that_was_just_named_is_not_named_again() {
+        let cause = |text, cause: Option<Words>| Words { text, cause: cause.map(Box::new) };
+        let dns = cause("no such host", None);
+        let error = cause("CreateDiskBackup failed: no connection", Some(cause("no connection", Some(dns))));
+        assert_eq!(chain(&error), "CreateDiskBackup failed: no connection: no such host");
+    }
 }

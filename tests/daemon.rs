@@ -119,7 +119,7 @@ fn a_reload_takes_a_good_file_and_refuses_a_bad_one() {
     assert!(rejected["message"].as_str().unwrap().contains("expected a disk id"), "{rejected}");
     world.configure("disk-00000000");
     daemon.signal("HUP");
-    assert_eq!(daemon.until("daemon.reloaded")["message"], "1 jobs on 1 disks");
+    assert_eq!(daemon.until("daemon.reloaded")["message"], "1 job on 1 disk");
     daemon.signal("TERM");
     assert_eq!(daemon.exit_code(), Some(0));
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use backup_core::run::{Policy, Skip, State, WhenFull};
 use backup_core::{Now, Run};
-use cbs_backupd::journal::{Change, Filter, Row, Sqlite, Stage, Store};
+use cbs_backupd::journal::{Change, Filter, Row, Sqlite, Stage, Store, Watermark};
 use jiff::Timestamp;
 
 fn at(second: i64) -> Timestamp {
@@ -142,6 +142,29 @@ fn old_runs_are_forgotten_save_the_last_good_one_and_what_came_after() {
         assert_eq!(store.apply(&[Change::Compact { before: at(1000) }]).unwrap(), [true]);
         assert_eq!(dues(&*store), [40, 30]);
         assert_eq!(store.apply(&[Change::Compact { before: at(1000) }]).unwrap(), [false]);
+    }
+}
+
+#[test]
+fn a_plan_by_a_schedule_that_is_no_longer_in_force_is_left_out() {
+    for (mut store, _folder) in stores() {
+        let mark = |schedule: &str, through| Watermark {
+            job: "db".parse().unwrap(),
+            disk: "disk-1a2b3c4d".parse().unwrap(),
+            schedule: schedule.to_owned(),
+            planned_through: at(through),
+            next_due: Some(at(through + 10)),
+        };
+        let plan = |schedule| Change::Plan { rows: vec![row(RUN, 20)], watermark: mark(schedule, 10) };
+        // Of a job that a reload has removed, or changed, while it was computed.
+        assert_eq!(store.apply(&[plan("old")]).unwrap(), [false]);
+        store.apply(&[Change::Watermarks(vec![mark("new", 0)])]).unwrap();
+        assert_eq!(store.apply(&[plan("old")]).unwrap(), [false]);
+        assert_eq!(store.watermarks().unwrap(), [mark("new", 0)]);
+        assert!(found(&*store, Stage::Waiting, 100).is_empty());
+        assert_eq!(store.apply(&[plan("new")]).unwrap(), [true]);
+        assert_eq!(store.watermarks().unwrap(), [mark("new", 10)]);
+        assert_eq!(found(&*store, Stage::Waiting, 100).len(), 1);
     }
 }
 

@@ -7,6 +7,7 @@ use serde_json::json;
 use super::exit::{Exit, Outcome};
 use super::{Global, open, table};
 use crate::config::Job;
+use crate::report::counted;
 
 /// How many due instants are shown of each job.
 const SHOWN: usize = 5;
@@ -35,18 +36,18 @@ pub(super) fn check(global: &Global, arguments: &Arguments) -> Outcome {
     }
     let disks: usize = config.jobs.iter().map(|job| job.disks.len()).sum();
     table::print(format_args!(
-        "{} is good: {} jobs, {disks} disks, {} targets",
+        "{} is good: {}, {}, {}",
         global.config.display(),
-        config.jobs.len(),
-        config.targets.len()
+        counted(config.jobs.len(), "job"),
+        counted(disks, "disk"),
+        counted(config.targets.len(), "target")
     ))?;
     for job in &config.jobs {
         let schedule = &job.schedule;
-        let noun = if job.disks.len() == 1 { "disk" } else { "disks" };
         table::print(format_args!(
-            "\n{} on {} {noun}, target {}: {} in {}",
+            "\n{} on {}, target {}: {} in {}",
             job.name,
-            job.disks.len(),
+            counted(job.disks.len(), "disk"),
             job.target,
             schedule.cron(),
             schedule.zone_name()

@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::daemon::Daemon;
 use crate::heartbeat::Heartbeat;
 use crate::report::log::Log;
-use crate::report::{Event, Kind, Report as _};
+use crate::report::{Event, Kind, Report as _, counted};
 
 /// How often systemd is told that all is well, at least.
 const ALIVE_EVERY: Duration = Duration::from_secs(10);
@@ -48,8 +48,7 @@ async fn serve(global: &Global, config: Arc<Config>) -> Outcome {
     let daemon = Daemon::start(Arc::clone(&app));
     let heartbeat =
         Heartbeat::start(&app).await.map_err(|error| Failure::io("start the heartbeat", &error))?;
-    let (jobs, disks) = size(&config);
-    app.say(&Event::new(Kind::DaemonReady, format!("{jobs} jobs on {disks} disks")));
+    app.say(&Event::new(Kind::DaemonReady, size(&config)));
     notify(&[NotifyState::Ready]);
 
     let mut alive = tokio::time::interval(ALIVE_EVERY);
@@ -121,13 +120,15 @@ fn reload(global: &Global, app: &App, clouds: &cloud::Clouds) {
     for (name, cloud) in &before.clouds {
         settings.clouds.entry(name.clone()).or_insert_with(|| cloud.clone());
     }
-    let (jobs, disks) = size(&settings.config);
+    let size = size(&settings.config);
     app.replace_settings(settings);
-    app.say(&Event::new(Kind::DaemonReloaded, format!("{jobs} jobs on {disks} disks")));
+    app.say(&Event::new(Kind::DaemonReloaded, size));
 }
 
-fn size(config: &Config) -> (usize, usize) {
-    (config.jobs.len(), config.jobs.iter().map(|job| job.disks.len()).sum())
+/// `2 jobs on 1 disk`
+fn size(config: &Config) -> String {
+    let disks = config.jobs.iter().map(|job| job.disks.len()).sum();
+    format!("{} on {}", counted(config.jobs.len(), "job"), counted(disks, "disk"))
 }
 
 /// `3 creating, 12 tracking; next due 2026-11-24T18:30:00Z`

@@ -62,7 +62,8 @@ pub struct ToAttend {
 /// presumes no longer holds, left out.
 #[derive(Clone, Debug)]
 pub enum Change {
-    /// New runs (those that exist already are left as they are) and the new watermark, together.
+    /// New runs (those that exist already are left as they are) and the new watermark, together. Left out where the
+    /// job's disk is not planned by this schedule (any more).
     Plan {
         /// The runs; an ended one is a record of misses.
         rows: Vec<Row>,

@@ -297,8 +297,12 @@ impl Judge {
     fn tidy(&mut self, world: &World, rows: &[Row], ledger: &Ledger, now: Timestamp) {
         let due = |row: &&Row| !self.closed.contains_key(&row.run.id);
         let oldest_open = rows.iter().filter(due).map(|row| row.run.id.due).min();
-        let accounted = self.accounted.map(|limit| before(limit, KEPT));
-        self.horizon = accounted.map(|limit| oldest_open.map_or(limit, |open| open.min(limit)));
+        // In whole seconds, as due instants are.
+        let second = |at: Timestamp| Timestamp::from_second(at.as_second()).unwrap_or(at);
+        let accounted = self.accounted.map(|limit| second(before(limit, KEPT)));
+        let horizon = accounted.map(|limit| oldest_open.map_or(limit, |open| open.min(limit)));
+        // Never back, though the daemon's clock may be: what was judged is forgotten.
+        self.horizon = self.horizon.max(horizon);
         let mut there = BTreeSet::new();
         for backup in &ledger.backups {
             let Some(run) = run_of(backup) else { continue };

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 
 use crate::clock::Clock;
@@ -24,8 +25,17 @@ struct Heard {
     kinds: BTreeMap<&'static str, u64>,
     ends: BTreeMap<String, Vec<Kind>>,
     faults: Vec<String>,
+    blind: Vec<(Timestamp, Option<Timestamp>)>,
     kept: Option<Vec<Event>>,
     line: String,
+}
+
+impl Heard {
+    fn see(&mut self, at: Timestamp) {
+        for (_, to) in self.blind.iter_mut().filter(|(_, to)| to.is_none()) {
+            *to = Some(at);
+        }
+    }
 }
 
 impl Log {
@@ -46,12 +56,31 @@ impl Log {
         {
             heard.ends.entry(run.clone()).or_default().push(event.kind);
         }
+        match event.kind {
+            Kind::ClockWrong | Kind::CloudUnreachable => heard.blind.push((self.clock.wall(), None)),
+            Kind::ClockRight | Kind::CloudReachable => heard.see(self.clock.wall()),
+            _ => {}
+        }
         if matches!(event.kind, Kind::DaemonFault | Kind::JournalUnreadable | Kind::JournalUnwritable) {
             heard.faults.push(heard.line.trim_end().to_owned());
         }
         if let Some(kept) = &mut heard.kept {
             kept.push(event.clone());
         }
+    }
+
+    /// A new daemon begins: what the one before it could not see is not its concern.
+    pub(super) fn begin(&self) {
+        let now = self.clock.wall();
+        self.heard().see(now);
+    }
+
+    /// When daemons said that they could not tell the time, since `since`: nothing is planned then.
+    pub(super) fn blind(&self, since: Timestamp) -> Vec<(Timestamp, Timestamp)> {
+        let now = self.clock.wall();
+        let mut heard = self.heard();
+        heard.blind.retain(|(_, to)| to.is_none_or(|to| to >= since));
+        heard.blind.iter().map(|(from, to)| (*from, to.unwrap_or(now))).collect()
     }
 
     /// All events, where they were to be kept.

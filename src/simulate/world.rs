@@ -159,6 +159,7 @@ impl World {
     /// # Errors
     /// When the journal cannot be read or written, as where life has ended already.
     pub async fn start(&self, life: &Arc<Life>) -> Result<Living, SharedError> {
+        self.log.begin();
         let clock: Arc<dyn Clock> = self.clock.clone();
         let config = self.config();
         let epoch = self.journal.read(|store| store.begin_epoch()).await?;

@@ -47,9 +47,8 @@ pub(super) async fn play(plan: &Plan, tamper: Tamper) -> Result<Summary, Simulat
         let (up_to, ended) = year.live(end).await?;
         if ended {
             let down = year.chaos.downtime();
-            let since = year.world.truth.wall();
             year.pass(up_to.saturating_add(down).min(end), None).await?;
-            year.downs.push((since, year.world.truth.wall()));
+            year.downs.push((year.left_at, year.world.clock.wall()));
         }
     }
     year.conclude().await
@@ -79,6 +78,9 @@ struct Year {
     /// When the clock was set.
     steps: Vec<Timestamp>,
     up_since: Option<Timestamp>,
+    /// When the last daemon died, or began to stop: from then on nothing new is planned. By its own clock, as all
+    /// of `downs`: what is due is due by that.
+    left_at: Timestamp,
     wrong_by: SignedDuration,
     key: u64,
 }
@@ -124,6 +126,7 @@ impl Year {
             downs: Vec::new(),
             steps: Vec::new(),
             up_since: None,
+            left_at: start,
             wrong_by: SignedDuration::ZERO,
             key: 0,
         })
@@ -151,6 +154,7 @@ impl Year {
             self.up_since = Some(now);
             self.judge.daemon_started(now);
             self.live_on(&living, ends, began, end).await?;
+            self.left_at = self.world.clock.wall();
             match ends {
                 End::InOrder(after) if self.now() >= began.saturating_add(after) => {
                     tokio::select! {
@@ -164,6 +168,7 @@ impl Year {
                 _ => {}
             }
         } else {
+            self.left_at = self.world.clock.wall();
             self.judge.summary().crashes += 1;
         }
         life.end();
@@ -288,10 +293,17 @@ impl Year {
             let (from, to) = (at.saturating_sub(FURTHEST_STEP), at.saturating_add(FURTHEST_STEP));
             Some((from.ok()?, to.ok()?))
         };
+        let blind = self.world.log.blind(now.saturating_sub(MEMORY).unwrap_or(now));
         let attendance = Attendance {
             up_since: self.up_since,
             downtime: self.downs.iter().map(|(from, to)| to.duration_since(*from)).sum(),
-            absences: self.downs.iter().copied().chain(self.steps.iter().filter_map(around)).collect(),
+            absences: self
+                .downs
+                .iter()
+                .copied()
+                .chain(self.steps.iter().filter_map(around))
+                .chain(blind)
+                .collect(),
             crashes: self.judge.summary().crashes,
         };
         Ok(self.judge.judge(&self.world, attendance).await?)

@@ -155,17 +155,17 @@ impl PlannedBy {
 /// # Errors
 /// When the journal cannot be written; the plans are then owed as before.
 pub async fn write_plans(app: &App, plans: Vec<Change>) -> Result<(), SharedError> {
-    let events: Vec<Event> = plans
-        .iter()
-        .flat_map(|plan| match plan {
-            Change::Plan { rows, .. } => rows.as_slice(),
-            _ => &[],
-        })
-        .filter(|row| !row.run.state.is_ended())
-        .map(|row| Event::of_row(Kind::RunPlanned, row, format!("starts at {}", row.run.start_at)))
-        .collect();
-    app.write_all(plans).await?;
-    events.iter().for_each(|event| app.say(event));
+    let planned = |plan: &Change| -> Vec<Event> {
+        let Change::Plan { rows, .. } = plan else { return Vec::new() };
+        let open = rows.iter().filter(|row| !row.run.state.is_ended());
+        open.map(|row| Event::of_row(Kind::RunPlanned, row, format!("starts at {}", row.run.start_at)))
+            .collect()
+    };
+    let events: Vec<Vec<Event>> = plans.iter().map(planned).collect();
+    let applied = app.write_all(plans).await?;
+    for (events, _) in events.iter().zip(applied).filter(|(_, applied)| *applied) {
+        events.iter().for_each(|event| app.say(event));
+    }
     app.pokes.submit.notify_one();
     app.pokes.tell.notify_one();
     Ok(())

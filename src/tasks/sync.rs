@@ -25,7 +25,8 @@ pub async fn sync(app: &App) -> Result<(), SharedError> {
     let settings = app.settings();
     let config = &settings.config;
     let (now, since) = (app.now().wall, app.in_force_since());
-    let known = app.parts.journal.read(|store| store.watermarks()).await?;
+    let (known, behind) =
+        app.parts.journal.read(|store| Ok((store.watermarks()?, store.is_behind()?))).await?;
     let mut known: BTreeMap<(JobName, DiskId), Watermark> =
         known.into_iter().map(|mark| ((mark.job.clone(), mark.disk.clone()), mark)).collect();
 
@@ -34,7 +35,7 @@ pub async fn sync(app: &App) -> Result<(), SharedError> {
         let schedule = job.schedule.to_string();
         let next_due = job.schedule.next_after(since);
         for disk in &job.disks {
-            let is_listed = app.listed(&job.target, disk).is_some();
+            let may_begin = !behind || app.listed(&job.target, disk).is_some();
             let begins = Watermark {
                 job: job.name.clone(),
                 disk: disk.clone(),
@@ -43,9 +44,9 @@ pub async fn sync(app: &App) -> Result<(), SharedError> {
                 next_due,
             };
             match known.remove(&(job.name.clone(), disk.clone())) {
-                None if is_listed => ready.push(begins),
-                // First seen. Nothing is planned before it is known what the cloud has of it: a journal may have
-                // been lost.
+                None if may_begin => ready.push(begins),
+                // First seen, by a journal that may have been lost: nothing is planned before it is known what the
+                // cloud has of it.
                 None => begun.push(Watermark { next_due: None, ..begins }),
                 Some(mark) if mark.next_due.is_none() => {
                     let since = mark.planned_through;
@@ -54,7 +55,7 @@ pub async fn sync(app: &App) -> Result<(), SharedError> {
                         next_due: job.schedule.next_after(since),
                         ..begins
                     };
-                    ready.extend(is_listed.then_some(begins));
+                    ready.extend(may_begin.then_some(begins));
                 }
                 // Planned by a clock that was ahead. Runs planned so wait for their time.
                 Some(mark) if mark.planned_through.duration_since(now) > TOLERANCE => begun.push(begins),

@@ -15,6 +15,13 @@ use crate::journal::store::{Change, Row, Subject, Watermark};
 pub(super) fn apply(write: &Transaction<'_>, change: &Change) -> rusqlite::Result<bool> {
     match change {
         Change::Plan { rows, watermark } => {
+            let held = write.prepare_cached(
+                "SELECT 1 FROM schedules WHERE job = ?1 AND disk = ?2 AND schedule = ?3",
+            )?
+            .exists([watermark.job.as_str(), watermark.disk.as_str(), &watermark.schedule])?;
+            if !held {
+                return Ok(false);
+            }
             for row in rows {
                 insert(write, row)?;
                 // Its predecessor may have been overtaken: let it be looked at.
