@@ -203,7 +203,19 @@ impl App {
     /// Writes changes, all of them or none; says of each whether it was applied.
     pub async fn write_all(&self, changes: Vec<Change>) -> Result<Vec<bool>, SharedError> {
         let outcome = self.parts.journal.write_all(changes).await;
-        match &outcome {
+        self.note_written(&outcome);
+        outcome
+    }
+
+    /// Begins an epoch in the journal: its number.
+    pub async fn begin_epoch(&self) -> Result<u64, SharedError> {
+        let outcome = self.parts.journal.read(|store| store.begin_epoch()).await;
+        self.note_written(&outcome);
+        outcome
+    }
+
+    fn note_written<T>(&self, outcome: &Result<T, SharedError>) {
+        match outcome {
             Ok(_) => {
                 if self.unwritable.swap(false, Ordering::Relaxed) {
                     self.say(&Event::new(Kind::JournalWritable, "the journal can be written again"));
@@ -217,7 +229,14 @@ impl App {
                 }
             }
         }
-        outcome
+    }
+
+    /// Reports that the journal could not do it; nothing where it is known that it cannot be written, which is said
+    /// once and not at each attempt.
+    pub fn journal_fault(&self, error: &SharedError) {
+        if !self.unwritable.load(Ordering::Relaxed) {
+            self.fault(&**error);
+        }
     }
 
     /// Writes what happened, however long it takes. Only a stop ends the trying; the row then says that the

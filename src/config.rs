@@ -37,7 +37,7 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// How long after an ambiguous attempt a listing may conclude that it had no effect.
     pub settle: Duration,
-    /// How long ended runs are to stay in the journal; nothing is removed yet.
+    /// How long ended runs stay in the journal.
     pub history_keep: Duration,
     /// Added to the spacing of calls, against the network's jitter. Read at start alone.
     pub guard: Duration,

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use crate::app::App;
 use crate::tasks::driver::{Pulse, drive};
 use crate::tasks::{
-    compact::Compact, plan::Plan, reconcile::Reconcile, submit::Submit, tell, tell::Tell, track::Track,
+    compact::Compact, plan::Plan, reconcile::Reconcile, submit::Submit, tell::Tell, track::Track,
     watch::Watch,
 };
 
@@ -43,7 +43,7 @@ impl Daemon {
         let mut daemon = Self { app, tasks: JoinSet::new(), pulses: Vec::new() };
         daemon.spawn(Submit::default());
         daemon.spawn(Track::default());
-        daemon.spawn(Tell);
+        daemon.spawn(Tell::default());
         daemon.spawn(Watch::default());
         daemon
     }
@@ -68,6 +68,6 @@ impl Daemon {
                 self.app.fault(&error);
             }
         }
-        tell::tell_all(&self.app).await;
+        Tell::default().tell_all(&self.app).await;
     }
 }

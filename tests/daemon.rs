@@ -3,7 +3,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test's helpers fail as its body does")]
 
+#[path = "daemon/damage.rs"]
+mod damage;
 mod process;
+#[path = "daemon/stress.rs"]
+mod stress;
 
 use process::{KEY, Setup, World, contains_secret, disk};
 use rand::rngs::StdRng;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use backup_core::run::{Skip, State};
 use cbs_backupd::app::Idle;
 use cbs_backupd::config::Config;
-use cbs_backupd::journal::Row;
+use cbs_backupd::journal::{Blocking, FILE, Journal, Row, Sqlite};
 use cbs_backupd::report::{Event, Kind};
 use cbs_backupd::simulate::{Beginning, Life, Network, Tamper, World, key};
 use cbs_sim::{Disk, Effect, Rule, Timings, Which};
@@ -275,4 +275,72 @@ async fn without_the_cloud_nothing_is_planned_and_nothing_is_lost() {
     assert!(matches!(row.run.state, State::Completed { .. }), "{row:#?}");
     assert_eq!(said(&world, Kind::CloudReachable).len(), 1);
     assert_orderly(&world);
+}
+
+/// The journal is a file that refuses some writes until the connection's trigger is dropped.
+fn refuse(world: &mut World, folder: &tempfile::TempDir) -> rusqlite::Connection {
+    let path = folder.path().join(FILE);
+    let store = Sqlite::open(&path).unwrap();
+    world.put_journal(Journal::new(Box::new(store), Blocking::Inline));
+    rusqlite::Connection::open(path).unwrap()
+}
+
+fn trigger(what: &str) -> String {
+    format!("CREATE TRIGGER full BEFORE {what} BEGIN SELECT RAISE(ABORT, 'database or disk is full'); END")
+}
+
+/// The failure was said once, and that it is over.
+fn assert_ridden_out(world: &World) {
+    let count = |kind| said(world, kind).len();
+    assert_eq!((count(Kind::JournalUnwritable), count(Kind::JournalWritable)), (1, 1));
+    assert_orderly(world);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_listing_showed_and_could_not_be_written_is_asked_for_again_at_leisure() {
+    let (mut world, folder) = (Setup::default().world(), tempfile::tempdir().unwrap());
+    live(&world, 5 * MINUTE).await;
+    let beside = refuse(&mut world, &folder);
+    beside.execute_batch(&trigger("INSERT ON runs")).unwrap();
+    let listings = || world.sim.ledger().requests_of(LIST).count();
+    let before = listings();
+    let living = world.start(&Arc::new(Life::default())).await.unwrap();
+    tokio::time::sleep(10 * MINUTE).await;
+    assert!(listings() - before <= 22, "{} listings in ten minutes", listings() - before);
+    beside.execute_batch("DROP TRIGGER full").unwrap();
+    tokio::time::sleep(2 * MINUTE).await;
+    living.stop().await;
+    assert_eq!((rows(&world).await.len(), creates(&world)), (1, 1));
+    assert_ridden_out(&world);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_end_that_was_told_is_not_told_again_because_that_cannot_be_written() {
+    let (mut world, folder) = (Setup::default().world(), tempfile::tempdir().unwrap());
+    let beside = refuse(&mut world, &folder);
+    beside.execute_batch(&trigger("UPDATE OF reported ON runs WHEN NEW.reported = 1")).unwrap();
+    let living = world.start(&Arc::new(Life::default())).await.unwrap();
+    tokio::time::sleep(30 * MINUTE).await;
+    assert_eq!(said(&world, Kind::BackupCompleted).len(), 1);
+    beside.execute_batch("DROP TRIGGER full").unwrap();
+    tokio::time::sleep(MINUTE).await;
+    living.stop().await;
+    assert_eq!(said(&world, Kind::BackupCompleted).len(), 1);
+    assert_ridden_out(&world);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_epoch_that_cannot_be_written_is_waited_for() {
+    let (mut world, folder) = (Setup::default().world(), tempfile::tempdir().unwrap());
+    let beside = refuse(&mut world, &folder);
+    let living = world.start(&Arc::new(Life::default())).await.unwrap();
+    beside.execute_batch(&trigger("UPDATE OF number ON epoch")).unwrap();
+    world.clock.step(jiff::SignedDuration::from_secs(-60));
+    tokio::time::sleep(10 * MINUTE).await;
+    assert_eq!(creates(&world), 0);
+    beside.execute_batch("DROP TRIGGER full").unwrap();
+    tokio::time::sleep(5 * MINUTE).await;
+    living.stop().await;
+    assert_eq!((rows(&world).await.len(), creates(&world)), (1, 1));
+    assert_ridden_out(&world);
 }

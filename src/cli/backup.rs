@@ -104,8 +104,7 @@ async fn by_ourselves(config: &Arc<Config>, request: Request, common: &Common) -
 
 /// With one: leave it the request, and watch.
 async fn by_the_daemon(config: &Config, request: Request, common: &Common) -> Result<Vec<Row>, Failure> {
-    let journal =
-        Journal::open(&config.state_dir).map_err(|error| Failure::io("open the journal", &error))?;
+    let journal = Journal::open(&config.state_dir).map_err(|error| Failure::journal(&error))?;
     let number = submit(&journal, request, common).await?;
     let runs = answer(&journal, number).await?;
     ended(&journal, &runs, common.no_wait).await

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::process::ExitCode;
 
+use crate::journal::JournalError;
 use crate::report::chain;
 
 /// How a command ends. The numbers are a contract (`docs/stability.md`).
@@ -46,6 +47,11 @@ impl Failure {
     /// A failure whose text says all by itself.
     pub(super) fn verbatim(exit: Exit, text: impl fmt::Display) -> Self {
         Self { exit, text: text.to_string() }
+    }
+
+    /// The journal's own word says all.
+    pub(super) fn journal(error: &JournalError) -> Self {
+        Self::new(Exit::InputOutput, chain(error))
     }
 
     /// Input or output that failed, for what reason.

@@ -33,8 +33,7 @@ pub(super) fn config(path: &Path) -> Result<Arc<Config>, Failure> {
 
 /// The journal, to read beside its daemon or without one; none where none was ever written.
 pub(super) fn journal_to_read(config: &Config) -> Result<Option<Sqlite>, Failure> {
-    Sqlite::open_to_read(&config.state_dir.join(journal::FILE))
-        .map_err(|error| Failure::io("read what happened", &error))
+    Sqlite::open_to_read(&config.state_dir.join(journal::FILE)).map_err(|error| Failure::journal(&error))
 }
 
 /// The exclusive right to act on a journal. It ends with the process, however that ends.
@@ -93,10 +92,8 @@ pub(super) async fn app(
     report: Arc<dyn Report>,
     environment: BTreeMap<String, String>,
 ) -> Result<Opened, Failure> {
-    let journal =
-        Journal::open(&config.state_dir).map_err(|error| Failure::io("open the journal", &error))?;
-    let epoch = journal.read(|store| store.begin_epoch()).await;
-    let epoch = epoch.map_err(|error| Failure::io("open the journal", &*error))?;
+    let journal = Journal::open(&config.state_dir).map_err(|error| Failure::journal(&error))?;
+    let epoch = journal.read(|store| store.begin_epoch()).await.map_err(|error| Failure::journal(&error))?;
     let random = Random::from_system();
     let clouds = Clouds::new(Arc::clone(&clock), environment, config.guard, random.draw());
     let settings = settings(&config, &clouds)?;

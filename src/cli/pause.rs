@@ -52,7 +52,7 @@ fn subject(arguments: Arguments, config: &Config) -> Result<(Subject, String), F
 }
 
 fn write(config: &Config, changes: &[Change]) -> Result<bool, Failure> {
-    let failed = |error| Failure::io("write to the journal", &error);
+    let failed = |error| Failure::journal(&error);
     std::fs::create_dir_all(&config.state_dir)
         .map_err(|error| Failure::io("make the state directory", &error))?;
     let mut journal = Sqlite::open(&config.state_dir.join(FILE)).map_err(failed)?;

@@ -1,9 +1,10 @@
 //! The journal in SQLite.
 //!
 //! Responsible for durable batches (WAL, `synchronous=FULL`: one fsync a batch), versioned migrations and the
-//! queries behind [`Store`]. It refuses a file that a newer program wrote.
+//! queries behind [`Store`]. It refuses a file that a newer program wrote, or that is damaged.
 
 mod changes;
+mod file;
 mod rows;
 
 use std::path::Path;
@@ -25,6 +26,8 @@ use super::store::{
 const MIGRATIONS: [&str; 1] = [include_str!("migrations/0001_runs.sql")];
 /// How long a call waits for another process that writes (a command beside the daemon).
 const BUSY: Duration = Duration::from_secs(10);
+/// What stands for the path of a journal in memory.
+const IN_MEMORY: &str = ":memory:";
 
 /// A journal file, or one in memory.
 pub struct Sqlite {
@@ -34,8 +37,9 @@ pub struct Sqlite {
 impl Sqlite {
     /// Opens the journal at `path`, making or migrating it as needed.
     pub fn open(path: &Path) -> Result<Self, JournalError> {
-        let connection = Connection::open(path).map_err(failed("open"))?;
-        Self::ready(connection, &path.display().to_string())
+        file::check_files(path)?;
+        let name = path.display().to_string();
+        Self::ready(Connection::open(path).map_err(file::failed("open", &*name))?, &name)
     }
 
     /// Opens an existing journal to read it beside its daemon, or without one; `None` where there is none.
@@ -46,9 +50,9 @@ impl Sqlite {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(path, flags)
             .or_else(|_| Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY))
-            .map_err(failed("open"))?;
-        connection.busy_timeout(BUSY).map_err(failed("open"))?;
+            .map_err(file::failed("open", path.display().to_string()))?;
         let journal = Self { connection };
+        journal.connection.busy_timeout(BUSY).map_err(journal.failed("open"))?;
         match journal.version()? {
             0 => Ok(None),
             found if found > known() => {
@@ -60,16 +64,18 @@ impl Sqlite {
 
     /// A journal that lasts as long as the value.
     pub fn in_memory() -> Result<Self, JournalError> {
-        Self::ready(Connection::open_in_memory().map_err(failed("open"))?, ":memory:")
+        Self::ready(Connection::open_in_memory().map_err(file::failed("open", IN_MEMORY))?, IN_MEMORY)
     }
 
     fn ready(connection: Connection, path: &str) -> Result<Self, JournalError> {
-        connection.busy_timeout(BUSY).map_err(failed("open"))?;
         let mut journal = Self { connection };
+        let prepare = |connection: &Connection| {
+            connection.busy_timeout(BUSY)?;
+            file::may_change_at_close(connection, false)
+        };
+        prepare(&journal.connection).map_err(journal.failed("open"))?;
         let found = journal.version()?;
-        if found > known() {
-            return Err(JournalError::Newer { path: path.to_owned(), found, known: known() });
-        }
+        file::check(&journal.connection, path, found)?;
         let migrate = |journal: &mut Self| -> rusqlite::Result<()> {
             journal.connection.pragma_update(None, "journal_mode", "WAL")?;
             journal.connection.pragma_update(None, "synchronous", "FULL")?;
@@ -85,23 +91,30 @@ impl Sqlite {
                     write.pragma_update(None, "user_version", version)?;
                 }
             }
-            write.commit()
+            write.commit()?;
+            file::may_change_at_close(&journal.connection, true)
         };
-        migrate(&mut journal).map_err(failed("prepare"))?;
+        migrate(&mut journal).map_err(file::failed("prepare", path))?;
         Ok(journal)
     }
 
     fn version(&self) -> Result<i64, JournalError> {
-        self.connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(failed("open"))
+        self.connection
+            .pragma_query_value(None, "user_version", |row| row.get(0))
+            .map_err(self.failed("open"))
+    }
+
+    fn failed(&self, doing: &'static str) -> impl FnOnce(rusqlite::Error) -> JournalError {
+        file::failed(doing, self.connection.path().filter(|path| !path.is_empty()).unwrap_or(IN_MEMORY))
     }
 
     /// Rows that can be read, and the errors of those that cannot.
     fn rows<P: rusqlite::Params>(&self, sql: &str, params: P) -> Result<ToAttend, JournalError> {
-        let mut statement = self.connection.prepare_cached(sql).map_err(failed("read"))?;
+        let mut statement = self.connection.prepare_cached(sql).map_err(self.failed("read"))?;
         let with_facts = statement.column_count() > RUN_COLUMNS;
-        let mut found = statement.query(params).map_err(failed("read"))?;
+        let mut found = statement.query(params).map_err(self.failed("read"))?;
         let mut all = ToAttend::default();
-        while let Some(row) = found.next().map_err(failed("read"))? {
+        while let Some(row) = found.next().map_err(self.failed("read"))? {
             match read_run(row, with_facts) {
                 Ok(read) => all.runs.push(read),
                 Err(error) => all.unreadable.push(error),
@@ -128,7 +141,7 @@ impl Sqlite {
                 .query_map(params, read)?
                 .collect::<rusqlite::Result<Vec<T>>>()
         };
-        read_all().map_err(failed("read"))
+        read_all().map_err(self.failed("read"))
     }
 
     fn one<T, P: rusqlite::Params>(
@@ -138,7 +151,7 @@ impl Sqlite {
         read: impl FnOnce(&SqlRow<'_>) -> rusqlite::Result<T>,
     ) -> Result<Option<T>, JournalError> {
         let read_one = || self.connection.prepare_cached(sql)?.query_row(params, read).optional();
-        read_one().map_err(failed("read"))
+        read_one().map_err(self.failed("read"))
     }
 }
 
@@ -151,11 +164,12 @@ impl Store for Sqlite {
             write.commit()?;
             Ok(applied)
         };
-        all().map_err(failed("write"))
+        let outcome = all();
+        outcome.map_err(self.failed("write"))
     }
 
     fn begin_epoch(&mut self) -> Result<u64, JournalError> {
-        let begin = || -> rusqlite::Result<i64> {
+        let mut begin = || -> rusqlite::Result<i64> {
             let write =
                 self.connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
             let number =
@@ -166,8 +180,8 @@ impl Store for Sqlite {
             write.commit()?;
             Ok(number)
         };
-        let mut begin = begin;
-        begin().map(i64::cast_unsigned).map_err(failed("write"))
+        let outcome = begin();
+        outcome.map(i64::cast_unsigned).map_err(self.failed("write"))
     }
 
     fn to_attend(
@@ -402,10 +416,6 @@ fn states(stage: Stage) -> &'static str {
         Stage::Unresolved => "('creating')",
         Stage::Accepted => "('tracking')",
     }
-}
-
-fn failed(doing: &'static str) -> impl Fn(rusqlite::Error) -> JournalError {
-    move |source| JournalError::Database { doing, source }
 }
 
 fn known() -> i64 {

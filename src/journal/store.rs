@@ -244,14 +244,35 @@ pub enum JournalError {
         /// The newest known.
         known: i64,
     },
+    /// The file is not sound.
+    #[error(
+        "journal {path} is damaged ({why}); it is left as it is: put a copy back, or move it away with its -wal and -shm, and \
+         start again: what the cloud knows comes back (docs/journal.md)"
+    )]
+    Damaged {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The file is a database, and no journal.
+    #[error(
+        "{path} is a database of another program; it is left as it is: `state_dir` must be the daemon's own folder"
+    )]
+    Foreign {
+        /// The file.
+        path: String,
+    },
     /// The database failed.
-    #[error("failed to {doing} the journal")]
+    #[error("failed to {doing} the journal {path}")]
     Database {
         /// The operation.
         doing: &'static str,
-        /// The database's word.
+        /// The file.
+        path: String,
+        /// The database's word, and what to do.
         #[source]
-        source: rusqlite::Error,
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// A row that cannot be read.
     #[error("run {run} in the journal cannot be read: {why}")]

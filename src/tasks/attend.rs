@@ -61,7 +61,7 @@ impl Attend {
             let (attend, next) = match answer {
                 Ok(answer) => answer,
                 Err(error) => {
-                    app.fault(&*error);
+                    app.journal_fault(&error);
                     found.wait = found.wait.min(Duration::from_secs(1));
                     continue;
                 }

@@ -61,7 +61,7 @@ impl ClockCheck {
             Verdict::Right if trusted => {}
             Verdict::Right => match trust(app).await {
                 Ok(()) => self.end_episode(app),
-                Err(error) => app.fault(&*error),
+                Err(error) => app.journal_fault(&error),
             },
             // One strange date may be a proxy's: the next answers decide.
             Verdict::Wrong(_) if trusted => self.doubt(app),
@@ -150,7 +150,7 @@ async fn ask(app: Arc<App>, cloud: Cloud, answers: Arc<Answers>) {
 /// The clock is right as it stands; a new epoch begins if it was set.
 async fn trust(app: &App) -> Result<(), SharedError> {
     if app.parts.time.stepped().is_some() {
-        let number = app.parts.journal.read(|store| store.begin_epoch()).await?;
+        let number = app.begin_epoch().await?;
         app.parts.time.begin_epoch(number);
     }
     app.parts.time.confirm();

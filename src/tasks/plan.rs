@@ -39,7 +39,7 @@ impl Task for Plan {
             && let Err(error) = sync::sync(app).await
         {
             app.in_line.store(false, Ordering::Relaxed);
-            app.fault(&*error);
+            app.journal_fault(&error);
             return Duration::from_secs(1);
         }
         loop {
@@ -49,7 +49,7 @@ impl Task for Plan {
             let (due, next) = match answer {
                 Ok(answer) => answer,
                 Err(error) => {
-                    app.fault(&*error);
+                    app.journal_fault(&error);
                     return Duration::from_secs(1);
                 }
             };

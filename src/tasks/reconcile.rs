@@ -34,7 +34,7 @@ pub struct Reconcile {
     targets: Arc<Mutex<Targets>>,
 }
 
-/// How listings go; by the monotonic clock.
+/// How listings, and the records of what they show, go; by the monotonic clock.
 #[derive(Default)]
 struct Targets {
     busy: BTreeSet<TargetName>,
@@ -58,7 +58,7 @@ impl Task for Reconcile {
         let behind = match app.parts.journal.read(|store| store.is_behind()).await {
             Ok(behind) => behind,
             Err(error) => {
-                app.fault(&*error);
+                app.journal_fault(&error);
                 return Duration::from_secs(1);
             }
         };
@@ -154,7 +154,9 @@ async fn reconcile(app: Arc<App>, cloud: Cloud, turn: Turn, disks: Vec<DiskId>) 
         let listed = listed.remove(&disk).unwrap_or_default();
         let compared = Disk { app: &app, cloud: &cloud, target: &turn.target, disk: &disk };
         if let Err(error) = compared.compare(began, &listed).await {
-            return app.fault(&*error);
+            // Not at once: where something is to be written and cannot be, each listing would lead to the next.
+            lock(&turn.targets).failed.insert(turn.target.clone(), mono);
+            return app.journal_fault(&error);
         }
         if app.note_listed(&turn.target, &disk, mono).is_none() {
             // Its jobs may begin now.

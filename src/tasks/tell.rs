@@ -1,11 +1,13 @@
 //! Says how runs ended.
 //!
-//! Responsible for the terminal event of each run, and for the news of a backup that was late: from an outbox column of its row, so that a crash between
-//! the end and the line costs nothing. At least once, and once in all but that case.
+//! Responsible for the terminal event of each run, and for the news of a backup that was late: from an outbox column of
+//! its row, so that a crash between the end and the line costs nothing. At least once, and once in all but that case.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use backup_core::RunId;
 use backup_core::run::State;
 use jiff::Timestamp;
 use tokio::sync::Notify;
@@ -19,7 +21,11 @@ use crate::report::{Event, Kind};
 const BATCH: usize = 500;
 
 /// The task.
-pub struct Tell;
+#[derive(Default)]
+pub struct Tell {
+    /// What was said, and the record of it could not be written yet: the runs, and the versions of their rows.
+    told: BTreeSet<(RunId, i64)>,
+}
 
 impl Task for Tell {
     const NEEDS_CLOCK: bool = false;
@@ -29,27 +35,38 @@ impl Task for Tell {
     }
 
     async fn step(&mut self, app: &Arc<App>, _: &mut InFlight) -> Duration {
-        tell_all(app).await
+        self.tell_all(app).await
     }
 }
 
-/// Says how all runs ended of which it was not said yet; how long to wait before asking again.
-pub async fn tell_all(app: &App) -> Duration {
-    loop {
-        let rows = match app.parts.journal.read(|store| store.unreported(BATCH)).await {
-            Ok(rows) => rows,
-            Err(error) => {
-                app.fault(&*error);
-                return Duration::from_secs(10);
+impl Tell {
+    /// Says how all runs ended of which it was not said yet; how long to wait before asking again.
+    pub async fn tell_all(&mut self, app: &App) -> Duration {
+        loop {
+            let rows = match app.parts.journal.read(|store| store.unreported(BATCH)).await {
+                Ok(rows) => rows,
+                Err(error) => {
+                    app.journal_fault(&error);
+                    return Duration::from_secs(10);
+                }
+            };
+            if rows.is_empty() {
+                return Duration::MAX;
             }
-        };
-        if rows.is_empty() {
-            return Duration::MAX;
-        }
-        rows.iter().filter_map(terminal).for_each(|event| app.say(&event));
-        let told = rows.into_iter().map(|row| row.run.id).collect();
-        if app.write(Change::Reported(told)).await.is_err() {
-            return Duration::from_secs(1);
+            for row in &rows {
+                if self.told.insert((row.run.id.clone(), row.version))
+                    && let Some(event) = terminal(row)
+                {
+                    app.say(&event);
+                }
+            }
+            let told = rows.iter().map(|row| row.run.id.clone()).collect();
+            if app.write(Change::Reported(told)).await.is_err() {
+                return Duration::from_secs(1);
+            }
+            for row in rows {
+                self.told.remove(&(row.run.id, row.version));
+            }
         }
     }
 }

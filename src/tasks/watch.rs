@@ -38,7 +38,7 @@ impl Task for Watch {
         if app.parts.time.is_trusted()
             && let Err(error) = requests::take_up_all(app).await
         {
-            app.fault(&*error);
+            app.journal_fault(&error);
         }
         self.notice_lanes(app);
         self.notice_credentials(app);

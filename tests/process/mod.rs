@@ -123,10 +123,8 @@ impl World {
     }
 
     pub(crate) fn daemon_with_log(&self, level: &str) -> Daemon {
-        let mut command = self.command(&["run", "--log-format", "json", "--log-level", level]);
-        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
-        let log = BufReader::new(child.stderr.take().unwrap());
-        let mut daemon = Daemon { child, log, last: Value::Null };
+        let command = self.command(&["run", "--log-format", "json", "--log-level", level]);
+        let mut daemon = Daemon::spawn(command);
         daemon.until("daemon.ready");
         daemon
     }
@@ -171,6 +169,12 @@ impl Drop for Daemon {
 }
 
 impl Daemon {
+    pub(crate) fn spawn(mut command: Command) -> Self {
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let log = BufReader::new(child.stderr.take().unwrap());
+        Self { child, log, last: Value::Null }
+    }
+
     /// Reads the log up to an event.
     pub(crate) fn until(&mut self, event: &str) -> Value {
         loop {
@@ -202,6 +206,16 @@ impl Daemon {
     pub(crate) fn exit_code(&mut self) -> Option<i32> {
         self.child.wait().unwrap().code()
     }
+}
+
+/// Starts a daemon that is to refuse: its exit code, and what it says.
+pub(crate) fn refusal(command: Command) -> (Option<i32>, String) {
+    let mut daemon = Daemon::spawn(command);
+    let mut said = String::new();
+    while daemon.log.read_line(&mut said).unwrap() > 0 {
+        assert!(!said.contains("daemon.ready"), "it starts");
+    }
+    (daemon.exit_code(), said)
 }
 
 pub(crate) fn disk(number: usize) -> String {
