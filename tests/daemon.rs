@@ -3,6 +3,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test's helpers fail as its body does")]
 
+#[path = "daemon/clocks.rs"]
+mod clocks;
 #[path = "daemon/damage.rs"]
 mod damage;
 mod process;

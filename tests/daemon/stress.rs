@@ -65,6 +65,14 @@ impl Fault {
     }
 }
 
+/// A tracer that nobody reads from holds its daemon, and would hold a test that has failed.
+impl Drop for Fault {
+    fn drop(&mut self) {
+        let _ = self.tracer.kill();
+        let _ = self.tracer.wait();
+    }
+}
+
 /// Reads the daemon's log on, up to an event.
 fn read_to(daemon: &mut Daemon, log: &mut Vec<Value>, event: &str) {
     loop {
