@@ -132,26 +132,29 @@ impl Journal {
 }
 
 fn write_batch(gate: &dyn Gate, store: &mut dyn Store, batch: Vec<Pending>) {
-    let (changes, waiting): (Vec<_>, Vec<_>) = batch
-        .into_iter()
-        .map(|Pending { changes, done }| {
-            let count = changes.len();
-            (changes, (count, done))
-        })
-        .unzip();
-    let outcome = gate.apply(store, &changes.concat()).map_err(Arc::new);
-    let mut rest = outcome.as_deref();
-    for (count, done) in waiting {
-        let ours = match &mut rest {
-            Ok(applied) => {
-                let (ours, others) = applied.split_at(count.min(applied.len()));
-                *applied = others;
-                Ok(ours.to_vec())
+    let all: Vec<Change> = batch.iter().flat_map(|pending| &pending.changes).cloned().collect();
+    match gate.apply(store, &all) {
+        Ok(applied) => {
+            let mut rest = applied.as_slice();
+            for Pending { changes, done } in batch {
+                let (ours, others) = rest.split_at(changes.len().min(rest.len()));
+                rest = others;
+                // Nobody waits any more: it is written all the same.
+                let _ = done.send(Ok(ours.to_vec()));
             }
-            Err(error) => Err(Arc::clone(error)),
-        };
-        // Nobody waits any more: it is written all the same.
-        let _ = done.send(ours);
+        }
+        // One that can never be written must not hold up those that came with it.
+        Err(_) if batch.len() > 1 => {
+            for pending in batch {
+                write_batch(gate, store, vec![pending]);
+            }
+        }
+        Err(error) => {
+            let error = Arc::new(error);
+            for Pending { done, .. } in batch {
+                let _ = done.send(Err(Arc::clone(&error)));
+            }
+        }
     }
 }
 

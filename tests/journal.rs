@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use backup_core::run::{Policy, Skip, State, WhenFull};
 use backup_core::{Now, Run};
-use cbs_backupd::journal::{Change, Filter, Row, Sqlite, Stage, Store, Watermark};
+use cbs_backupd::journal::{Change, FILE, Filter, Journal, Row, Sqlite, Stage, Store, Subject, Watermark};
 use jiff::Timestamp;
 
 fn at(second: i64) -> Timestamp {
@@ -170,6 +170,22 @@ fn a_plan_by_a_schedule_that_is_no_longer_in_force_is_left_out() {
         assert_eq!(store.watermarks().unwrap(), [mark("new", 10)]);
         assert_eq!(found(&*store, Stage::Waiting, 100).len(), 1);
     }
+}
+
+#[tokio::test]
+async fn a_change_that_cannot_be_written_does_not_hold_up_those_that_come_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = Journal::open(folder.path()).unwrap();
+    let beside = rusqlite::Connection::open(folder.path().join(FILE)).unwrap();
+    let never = "CREATE TRIGGER never BEFORE INSERT ON pauses WHEN NEW.name = 'poisoned'
+                 BEGIN SELECT RAISE(ABORT, 'never'); END";
+    beside.execute_batch(never).unwrap();
+    let pause = |job: &str| journal.write(Change::Pause(Subject::Job(job.parse().unwrap()), at(0)));
+    // While the first is written, the others gather, and go together.
+    let (first, poisoned, sound) = tokio::join!(pause("first"), pause("poisoned"), pause("sound"));
+    assert!(first.unwrap() && sound.unwrap());
+    assert!(poisoned.is_err());
+    assert_eq!(journal.read(|store| store.pauses()).await.unwrap().len(), 2);
 }
 
 #[test]
