@@ -1,4 +1,5 @@
-//! For tests: runs Python scripts that hold the vendor's own SDK and command line against ours.
+//! For tests: runs Python scripts that hold others' work against ours: the vendor's own SDK and command line, and
+//! croniter's reading of cron expressions.
 //!
 //! They live in a virtual environment under the build's target directory, made anew when `requirements.txt`
 //! changes. It takes python3 and a package index, once.
