@@ -11,7 +11,7 @@ use cbs_backupd::random::Random;
 use cbs_backupd::simulate::{Plan, Summary, Tamper, simulate};
 use futures_util::future::BoxFuture;
 
-const FRESH_SEEDS: usize = 8;
+const FRESH_SEEDS: usize = 16;
 const DAYS: u32 = 12;
 const DISKS: usize = 8;
 
