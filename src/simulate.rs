@@ -26,13 +26,16 @@ pub use wire::{Net, Network};
 pub use witness::Witness;
 pub use world::{Beginning, Living, Tamper, World, key};
 
+use jiff::Timestamp;
+
 use crate::journal::{JournalError, SharedError};
+use crate::report::Event;
 
 /// The action that makes backups.
 const CREATE: &str = "CreateDiskBackup";
 
 /// What to simulate.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Plan {
     /// Everything is drawn from this.
     pub seed: u64,
@@ -42,7 +45,12 @@ pub struct Plan {
     pub disks: usize,
     /// The daemons' `settle`.
     pub settle: &'static str,
+    /// Who hears all that the daemons say, and when, by the cloud's clock.
+    pub listener: Option<Listener>,
 }
+
+/// Takes what the daemons say.
+pub type Listener = fn(Timestamp, &Event);
 
 impl Plan {
     /// The `settle` that the cloud's lag calls for, with room to spare.
@@ -51,7 +59,7 @@ impl Plan {
     /// A plan.
     #[must_use]
     pub fn new(seed: u64, days: u32, disks: usize) -> Self {
-        Self { seed, days, disks, settle: Self::SETTLE }
+        Self { seed, days, disks, settle: Self::SETTLE, listener: None }
     }
 }
 

@@ -40,6 +40,7 @@ fn world(effect: Option<&Effect>) -> World {
         seed: 1,
         idle: Idle { hop: Duration::from_secs(3600), watch: Duration::from_secs(3600) },
         keep_events: true,
+        listener: None,
         tamper: Tamper::default(),
     })
     .unwrap()

@@ -59,6 +59,7 @@ impl Setup {
             seed: 1,
             idle: Idle::default(),
             keep_events: true,
+            listener: None,
             tamper: Tamper::default(),
         })
         .unwrap()

@@ -88,6 +88,8 @@ kinds! {
     OwnerConflict = "owner.conflict", Error;
     /// Journal and cloud could not be compared.
     ReconcileFailed = "reconcile.failed", Warn;
+    /// They are compared again.
+    ReconcileRecovered = "reconcile.recovered", Info;
     /// Two backups of one run exist.
     BackupTwin = "backup.twin", Warn;
     /// The disk's backup quota is full.

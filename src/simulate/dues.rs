@@ -31,6 +31,8 @@ struct Account {
     /// Everything due up to here is accounted for.
     through: Timestamp,
     planned: Timestamp,
+    /// Until then nobody knew what the cloud had of it, and nothing was planned; none if that is so now.
+    began: Option<Timestamp>,
 }
 
 /// A stretch in which a schedule held.
@@ -55,7 +57,7 @@ impl Dues {
     pub(super) fn take(&mut self, owed: Vec<Owed>) -> Result<(), String> {
         for change in owed {
             match change {
-                Owed::From(mark) => {
+                Owed::From(mark, now) => {
                     let schedule = Schedule::read(&mark.schedule, &zones::in_force().database)
                         .map_err(|error| format!("schedule {} of the journal: {error}", mark.schedule))?;
                     let from = mark.planned_through;
@@ -63,7 +65,13 @@ impl Dues {
                         spans: Vec::new(),
                         through: from,
                         planned: from,
+                        began: Some(from),
                     });
+                    match (mark.next_due, account.began) {
+                        (None, _) => account.began = None,
+                        (Some(_), None) => account.began = Some(now),
+                        (Some(_), Some(_)) => {}
+                    }
                     account.close(from, None);
                     account.spans.push(Span { schedule, after: from, until: None, loose_after: None });
                 }
@@ -113,6 +121,8 @@ impl Dues {
         let mut counted = Counted::default();
         for ((job, disk), account) in &mut self.pairs {
             let rows = by_pair.remove(&(job, disk)).unwrap_or_default();
+            let Some(began) = account.began else { continue };
+            let excused = |due: &Timestamp| *due <= began || excused(due);
             let mut object = |what| wrong.push(format!("{job} on {disk}: {what}"));
             account.settle(&rows, limit, &excused, &mut counted, &mut object);
         }

@@ -10,12 +10,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 
+use super::Listener;
 use crate::clock::Clock;
 use crate::report::{Event, Fields, Kind};
 
 /// The log.
 pub struct Log {
     clock: Arc<dyn Clock>,
+    listener: Option<Listener>,
     heard: Mutex<Heard>,
 }
 
@@ -39,12 +41,15 @@ impl Heard {
 }
 
 impl Log {
-    pub(super) fn new(clock: Arc<dyn Clock>, keep: bool) -> Self {
+    pub(super) fn new(clock: Arc<dyn Clock>, keep: bool, listener: Option<Listener>) -> Self {
         let heard = Heard { kept: keep.then(Vec::new), ..Heard::default() };
-        Self { clock, heard: Mutex::new(heard) }
+        Self { clock, listener, heard: Mutex::new(heard) }
     }
 
     pub(super) fn take(&self, event: &Event) {
+        if let Some(listener) = self.listener {
+            listener(self.clock.wall(), event);
+        }
         let at = self.clock.mono().as_millis();
         let mut heard = self.heard();
         let heard = &mut *heard;

@@ -25,8 +25,8 @@ const ENOUGH: usize = 50;
 /// A change of what is owed.
 #[derive(Clone, Debug)]
 pub(super) enum Owed {
-    /// A job begins on a disk, or its schedule changes.
-    From(Watermark),
+    /// A job begins on a disk, or its schedule changes, at this instant of the daemon's clock.
+    From(Watermark, Timestamp),
     /// What was due so far has been planned.
     Planned(JobName, DiskId, Timestamp),
     /// A job ends on a disk, at this instant of the daemon's clock.
@@ -85,7 +85,10 @@ impl Witness {
                     let Watermark { job, disk, planned_through, .. } = watermark;
                     seen.owed.push(Owed::Planned(job.clone(), disk.clone(), *planned_through));
                 }
-                Change::Watermarks(begun) => seen.owed.extend(begun.iter().cloned().map(Owed::From)),
+                Change::Watermarks(begun) => {
+                    let now = self.clock.wall();
+                    seen.owed.extend(begun.iter().cloned().map(|mark| Owed::From(mark, now)));
+                }
                 Change::Forget(gone) => {
                     let now = self.clock.wall();
                     seen.owed.extend(gone.iter().cloned().map(|(job, disk)| Owed::No(job, disk, now)));

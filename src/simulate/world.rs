@@ -11,6 +11,7 @@ use cbs::transport::{Transport, TransportError};
 use cbs_sim::{Credential, Sim};
 use jiff::Timestamp;
 
+use super::Listener;
 use super::life::{Life, Mouth, Pen};
 use super::log::Log;
 use super::wire::{Net, Network, Wire};
@@ -42,6 +43,8 @@ pub struct Beginning {
     pub idle: Idle,
     /// Whether the log keeps its events.
     pub keep_events: bool,
+    /// Who hears all that is said.
+    pub listener: Option<Listener>,
     /// What lies about the world, to see that it is found out.
     pub tamper: Tamper,
 }
@@ -102,14 +105,15 @@ impl World {
     /// # Errors
     /// When there is no memory for a journal.
     pub fn new(beginning: Beginning) -> Result<Self, JournalError> {
-        let Beginning { start, config, cloud, network, seed, idle, keep_events, tamper } = beginning;
+        let Beginning { start, config, cloud, network, seed, idle, keep_events, listener, tamper } =
+            beginning;
         let clock = Arc::new(SteppedClock::new(start));
         let truth = Arc::new(SteppedClock::new(start));
         let cloud_clock = Arc::clone(&truth);
         let journal = Journal::new(Box::new(Sqlite::in_memory()?), Blocking::Inline);
         Ok(Self {
             sim: Sim::new(cloud, Arc::new(move || cloud_clock.wall())),
-            log: Arc::new(Log::new(truth.clone(), keep_events)),
+            log: Arc::new(Log::new(truth.clone(), keep_events, listener)),
             net: Arc::new(Net::new(network, Random::from_seed(seed ^ 0x6e65_7477_6f72_6b00))),
             witness: Arc::new(Witness::new(journal.clone(), Arc::clone(&clock))),
             journal,

@@ -103,6 +103,7 @@ impl Year {
             seed: random.draw(),
             idle: IDLE,
             keep_events: false,
+            listener: plan.listener,
             tamper,
         })?;
         let chaos = Chaos::new(Random::from_seed(random.draw()));

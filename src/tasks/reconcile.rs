@@ -23,8 +23,10 @@ use crate::report::{Event, Kind};
 
 /// How often a disk's backups are listed.
 const EVERY: Duration = Duration::from_secs(6 * 3600);
-/// After a listing that failed.
-const AGAIN_AFTER: Duration = Duration::from_secs(30);
+/// After a listing that failed; after each that fails in a row, twice as long …
+const SHORTEST_PAUSE: Duration = Duration::from_secs(2);
+/// … but no longer.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// Disks listed in one call: the fewest values that any of the cloud's filters is known to take.
 const AT_ONCE: usize = 5;
 
@@ -38,7 +40,27 @@ pub struct Reconcile {
 #[derive(Default)]
 struct Targets {
     busy: BTreeSet<TargetName>,
-    failed: BTreeMap<TargetName, Duration>,
+    /// When the last listing failed, and how many have in a row.
+    failed: BTreeMap<TargetName, (Duration, u32)>,
+    /// Where it was said that they fail.
+    said: BTreeSet<TargetName>,
+}
+
+impl Targets {
+    /// Whether that is to be said.
+    fn fail(&mut self, target: &TargetName, mono: Duration) -> bool {
+        let times = self.failed.get(target).map_or(0, |(_, times)| *times);
+        self.failed.insert(target.clone(), (mono, times + 1));
+        self.said.insert(target.clone())
+    }
+
+    /// How long until another listing is worth its call.
+    fn rest(&self, target: &TargetName, mono: Duration) -> Duration {
+        self.failed.get(target).map_or(Duration::ZERO, |(failed, times)| {
+            let pause = SHORTEST_PAUSE.saturating_mul(1 << (times - 1).min(10)).min(LONGEST_PAUSE);
+            failed.saturating_add(pause).saturating_sub(mono)
+        })
+    }
 }
 
 /// Which disks are to be listed now, or when one will be.
@@ -71,10 +93,16 @@ impl Task for Reconcile {
                 all_listed = false;
                 continue;
             }
-            let failed = lock(&self.targets).failed.get(target).copied();
-            let rest = failed.map_or(Duration::ZERO, |failed| (failed + AGAIN_AFTER).saturating_sub(mono));
+            let rest = lock(&self.targets).rest(target, mono);
             match next(app, target, mono, behind.then_some(settled)) {
-                Next::Later(later) => wait = wait.min(later),
+                Next::Later(later) => {
+                    wait = wait.min(later);
+                    if lock(&self.targets).said.remove(target) {
+                        let event =
+                            Event::new(Kind::ReconcileRecovered, "all disks' backups are listed again");
+                        app.say(&event.with(|fields| fields.target = Some(target.to_string())));
+                    }
+                }
                 Next::Now(_) if !rest.is_zero() => (all_listed, wait) = (false, wait.min(rest)),
                 Next::Now(disks) => {
                     all_listed = false;
@@ -140,8 +168,7 @@ async fn reconcile(app: Arc<App>, cloud: Cloud, turn: Turn, disks: Vec<DiskId>) 
     let mut listed = match listed {
         Ok(listed) => listed,
         Err(problem) => {
-            let again = lock(&turn.targets).failed.insert(turn.target.clone(), mono).is_some();
-            if !again {
+            if lock(&turn.targets).fail(&turn.target, mono) {
                 let message = format!("the disks' backups cannot be listed: {problem}");
                 let event = Event::new(Kind::ReconcileFailed, message);
                 app.say(&event.with(|fields| fields.target = Some(turn.target.to_string())));
@@ -155,7 +182,7 @@ async fn reconcile(app: Arc<App>, cloud: Cloud, turn: Turn, disks: Vec<DiskId>) 
         let compared = Disk { app: &app, cloud: &cloud, target: &turn.target, disk: &disk };
         if let Err(error) = compared.compare(began, &listed).await {
             // Not at once: where something is to be written and cannot be, each listing would lead to the next.
-            lock(&turn.targets).failed.insert(turn.target.clone(), mono);
+            lock(&turn.targets).fail(&turn.target, mono);
             return app.journal_fault(&error);
         }
         if app.note_listed(&turn.target, &disk, mono).is_none() {

@@ -94,6 +94,7 @@ impl World {
             seed: night.seed,
             idle: Idle::default(),
             keep_events: true,
+            listener: None,
             tamper: Tamper::default(),
         })
         .unwrap();
