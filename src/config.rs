@@ -129,6 +129,12 @@ impl Job {
     pub fn start_at(&self, disk: &DiskId, due: Timestamp) -> Timestamp {
         schedule::start_at(due, &self.name, disk, self.spread, &self.blackout, self.schedule.zone())
     }
+
+    /// Until when a blackout holds a run of this job whose start was `start`.
+    #[must_use]
+    pub fn held_until(&self, now: Timestamp, start: Timestamp) -> Option<Timestamp> {
+        schedule::held(now, start, &self.blackout, self.schedule.zone())
+    }
 }
 
 impl Config {

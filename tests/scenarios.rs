@@ -39,6 +39,24 @@ async fn a_thousand_disks_due_at_once_are_released_at_the_limit_and_never_above_
 }
 
 #[tokio::test(start_paused = true)]
+async fn no_attempt_begins_in_a_blackout_not_even_a_second_one() {
+    let held =
+        |schedule| Night { schedule, faults: first(error("UnauthorizedOperation")), ..Night::default() };
+    // The next attempt would follow after five to ten minutes.
+    let schedule = r#"{ cron: "30 2 * * *", blackout: [{ from: "02:31", to: "04:00" }] }"#;
+    let night = play(held(schedule)).await;
+    night.assert_one_good_backup_each(1);
+    let [first, second] = night.creates()[..] else { panic!("{:?}", night.creates()) };
+    let apart = second.duration_since(first).as_secs();
+    assert!((5399..5410).contains(&apart), "{apart} s");
+
+    let schedule = r#"{ cron: "30 2 * * *", start_within: 1h, blackout: [{ from: "02:31", to: "04:00" }] }"#;
+    let night = play(held(schedule)).await;
+    assert_eq!(night.creates().len(), 1);
+    night.assert_failed("out of time: refused (UnauthorizedOperation)");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_backup_whose_reply_was_lost_is_adopted() {
     let lost = [
         Effect::Timeout { executed: true },

@@ -196,7 +196,10 @@ fn when(fields: &mut Fields<'_>, zone: &str, known: &mut Known, mistakes: &mut M
     });
     let start_within = or(&mut fields, "start_within", Job::START_WITHIN, mistakes, duration("10s", "30d"));
     let spread = or(&mut fields, "spread", Duration::ZERO, mistakes, duration("0s", "24h"));
-    let blackout = fields.node("blackout").map(|node| blackouts(node, mistakes)).unwrap_or_default();
+    let blackout = fields
+        .node("blackout")
+        .map(|node| blackouts(node, spread.unwrap_or_default(), mistakes))
+        .unwrap_or_default();
     fields.finish(&LATER_IN_SCHEDULE, mistakes);
     Some(When { schedule, missed, start_within, spread, blackout })
 }
@@ -236,7 +239,7 @@ fn when_full(node: &Node) -> Result<WhenFull, Expected> {
     }
 }
 
-fn blackouts(node: &Node, mistakes: &mut Mistakes) -> Vec<Blackout> {
+fn blackouts(node: &Node, spread: Duration, mistakes: &mut Mistakes) -> Vec<Blackout> {
     const EXAMPLE: &str =
         "a list of windows such as `[{ from: \"08:00\", to: \"18:00\", days: [mon, tue] }]`";
     let Value::List(items) = &node.value else {
@@ -245,11 +248,19 @@ fn blackouts(node: &Node, mistakes: &mut Mistakes) -> Vec<Blackout> {
     };
     let blackouts: Vec<Blackout> = items.iter().filter_map(|item| blackout(item, mistakes)).collect();
     // Windows that could not be read are the mistake to mend first.
-    if blackouts.len() == items.len() && !Blackout::leave_room(&blackouts) {
+    let room = Blackout::room(&blackouts);
+    if blackouts.len() == items.len() && room.is_zero() {
         add(
             mistakes,
             node,
             "`blackout` leaves no minute of the week to start in; expected at least one".to_owned(),
+        );
+    } else if blackouts.len() == items.len() && room < spread {
+        let minutes = room.as_secs() / 60;
+        add(
+            mistakes,
+            node,
+            format!("`blackout` leaves {minutes}m of the week to start in; expected no less than `spread`"),
         );
     }
     blackouts

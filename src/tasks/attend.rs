@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use backup_core::{RunId, Step, TargetName, next_step};
+use backup_core::{Facts, RunId, Step, TargetName, next_step};
 use jiff::Timestamp;
 
 use super::driver::InFlight;
@@ -73,7 +73,9 @@ impl Attend {
             }
             let mut free = at_once.saturating_sub(attend.excepted);
             for (row, facts) in attend.runs {
-                match next_step(&row.run, &now, facts) {
+                let job = settings.config.jobs.iter().find(|job| job.name == row.run.id.job);
+                let held_until = job.and_then(|job| job.held_until(now.wall, row.run.start_at));
+                match next_step(&row.run, &now, Facts { held_until, ..facts }) {
                     Step::Wait(wait) => {
                         later.push((row, now.wall.saturating_add(wait).unwrap_or(Timestamp::MAX)));
                         found.wait = found.wait.min(wait);

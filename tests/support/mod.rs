@@ -26,6 +26,8 @@ const START: &str = "2026-11-24T18:29:50Z";
 pub(crate) struct Night {
     /// How many disks are due at 02:30.
     pub(crate) disks: usize,
+    /// The job's `schedule`.
+    pub(crate) schedule: &'static str,
     /// Of the daemon and of the cloud.
     pub(crate) seed: u64,
     /// What goes wrong.
@@ -42,6 +44,7 @@ impl Default for Night {
     fn default() -> Self {
         Self {
             disks: 1,
+            schedule: "\"30 2 * * *\"",
             seed: 1,
             faults: Vec::new(),
             timings: Timings { create_ms: (20_000, 40_000), visible_ms: (0, 1_500), reply_ms: (5, 60) },
@@ -78,8 +81,9 @@ impl World {
         let text = format!(
             "owner: ops1\ntimezone: Asia/Shanghai\nsettle: 30s\n\
              targets:\n  default: {{ region: ap-guangzhou }}\n\
-             jobs:\n  - name: db\n    disks: [{}]\n    schedule: \"30 2 * * *\"\n    complete_within: 1h\n",
-            disks.join(", ")
+             jobs:\n  - name: db\n    disks: [{}]\n    schedule: {}\n    complete_within: 1h\n",
+            disks.join(", "),
+            night.schedule,
         );
         let way = u64::try_from(night.on_its_way.as_millis()).unwrap();
         let world = simulate::World::new(Beginning {

@@ -18,6 +18,8 @@ const FIRST_LOOK: Duration = Duration::from_secs(2);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// The first poll after acceptance; each later one waits half as long again.
 const FIRST_POLL: Duration = Duration::from_secs(3);
+/// A run that a blackout holds is considered again as often as this: a reload may end the blackout.
+const LONGEST_HOLD: Duration = Duration::from_secs(60);
 /// How often a run that is held by another, or by a pause, is considered again.
 const HELD: Duration = Duration::from_secs(5);
 
@@ -32,6 +34,8 @@ pub struct Facts {
     pub paused: bool,
     /// The journal may know less than the cloud: it is new, or a copy of an older one.
     pub behind: bool,
+    /// A blackout of the job holds it until then.
+    pub held_until: Option<Timestamp>,
 }
 
 /// What to do.
@@ -101,6 +105,7 @@ fn before_attempt(run: &Run, now: &Now, retry_at: Option<Timestamp>, facts: Fact
     if now.wall > deadline {
         return Step::OutOfTime(match facts {
             Facts { paused: true, .. } => Skip::Paused,
+            Facts { held_until: Some(_), .. } => Skip::Blackout,
             Facts { disk_busy: true, .. } => Skip::DiskBusy,
             _ => Skip::Late,
         });
@@ -108,8 +113,12 @@ fn before_attempt(run: &Run, now: &Now, retry_at: Option<Timestamp>, facts: Fact
     if now.wall < not_before {
         return Step::Wait(until(now, not_before));
     }
+    let over = until(now, deadline) + Duration::from_millis(1);
+    if let Some(end) = facts.held_until {
+        return Step::Wait(until(now, end).min(over).min(LONGEST_HOLD));
+    }
     if facts.paused || facts.disk_busy {
-        return Step::Wait(HELD.min(until(now, deadline) + Duration::from_millis(1)));
+        return Step::Wait(HELD.min(over));
     }
     Step::Create
 }

@@ -52,7 +52,7 @@ pub struct Policy {
 pub struct Run {
     /// Its identity.
     pub id: RunId,
-    /// When its first attempt may begin: the due instant plus spread, moved past any blackout.
+    /// When its first attempt may begin: once spread has passed since the due instant, outside of blackouts.
     pub start_at: Timestamp,
     /// What it was planned with.
     pub policy: Policy,

@@ -14,12 +14,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use croner::Cron;
+use croner::errors::CronError;
 use croner::parser::{CronParser, Seconds, Year};
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::{AmbiguousOffset, TimeZone, TimeZoneDatabase};
 
-pub use blackout::{Blackout, Days};
+pub use blackout::{Blackout, Days, held};
 pub use spread::offset;
 
 use crate::id::{DiskId, JobName};
@@ -70,6 +71,9 @@ pub enum ScheduleError {
 
 const FIELDS: [&str; 5] = ["minute", "hour", "day-of-month", "month", "day-of-week"];
 
+/// How many values each has.
+const SIZES: [u32; 5] = [60, 24, 31, 12, 7];
+
 /// What a field holds, for whoever put something else there.
 fn range(field: &str) -> &'static str {
     match field {
@@ -79,6 +83,27 @@ fn range(field: &str) -> &'static str {
         "month" => "from 1 to 12, or jan to dec",
         "day-of-week" => "from 0 to 7 (both Sunday), or sun to sat",
         _ => "by the ranges of its fields",
+    }
+}
+
+/// What the library lets pass, and whoever wrote it cannot have meant.
+fn slip(text: &str, size: u32) -> Option<String> {
+    let step = |item: &str| item.split_once('/')?.1.parse::<u32>().ok();
+    let long = text.split(',').filter_map(step).find(|step| *step > size);
+    match long {
+        // `*/90` would be due each hour, at its minute 0.
+        Some(step) => Some(format!("a step of {step} is longer than all {size} of them")),
+        None => {
+            text.split(',').any(str::is_empty).then(|| "nothing stands before or after a comma".to_owned())
+        }
+    }
+}
+
+/// The library's reason, without what only the library's authors understand.
+fn reason(error: &CronError) -> String {
+    match error {
+        CronError::IllegalCharacters(_) => "a character has no place here".to_owned(),
+        error => error.to_string().trim_start_matches("Component error: ").trim_end_matches('.').to_owned(),
     }
 }
 
@@ -98,14 +123,13 @@ impl Schedule {
         for (index, (name, text)) in FIELDS.iter().zip(&fields).enumerate() {
             let mut alone = ["*"; FIELDS.len()];
             alone[index] = text;
+            if let Some(why) = slip(text, SIZES[index]) {
+                return Err(ScheduleError::Field { field: name, text: (*text).to_owned(), why });
+            }
             parser.parse(&alone.join(" ")).map_err(|error| ScheduleError::Field {
                 field: name,
                 text: (*text).to_owned(),
-                why: error
-                    .to_string()
-                    .trim_start_matches("Component error: ")
-                    .trim_end_matches('.')
-                    .to_owned(),
+                why: reason(&error),
             })?;
         }
         let normal = fields.join(" ");
@@ -198,7 +222,7 @@ impl Schedule {
     }
 }
 
-/// When a run that is due at `due` starts: the disk's offset within `spread` later, and moved past any blackout.
+/// When a run that is due at `due` starts: once the disk's offset within `spread` has passed outside of blackouts.
 #[must_use]
 pub fn start_at(
     due: Timestamp,
@@ -208,8 +232,7 @@ pub fn start_at(
     blackouts: &[Blackout],
     zone: &TimeZone,
 ) -> Timestamp {
-    let spread = crate::run::later(due, offset(job, disk, spread));
-    blackout::defer(spread, blackouts, zone)
+    blackout::pass(due, offset(job, disk, spread), blackouts, zone)
 }
 
 impl fmt::Display for Schedule {
@@ -294,10 +317,10 @@ mod tests {
         let start = |blackouts: &[Blackout]| {
             start_at(half_past_two, &job, &disk, spread, blackouts, &TimeZone::UTC).to_string()
         };
-        // 372 s: the disk's own offset in half an hour.
+        // 372 s, the disk's own offset in half an hour; 72 s of it after the blackout.
         assert_eq!(start(&[]), "2026-11-24T02:36:12Z");
         let window =
             Blackout { from: Time::constant(2, 35, 0, 0), to: Time::constant(4, 0, 0, 0), days: Days::ALL };
-        assert_eq!(start(&[window]), "2026-11-24T04:00:00Z");
+        assert_eq!(start(&[window]), "2026-11-24T04:01:12Z");
     }
 }

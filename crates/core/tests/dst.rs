@@ -155,6 +155,11 @@ fn what_makes_no_sense_is_refused_and_the_field_named() {
     assert_eq!(new("0 0 31 4,6 *", "UTC"), Err(ScheduleError::Never));
     assert_eq!(new("0 0 * * *", "Asia/Shangai"), Err(ScheduleError::Zone("Asia/Shangai".to_owned())));
     assert!(new("0 0 29 2 *", "UTC").is_ok());
+    // Due each hour, if it were let pass; a step as long as the field is a way to say `0`.
+    assert_eq!(field("*/90 * * * *"), "minute");
+    assert_eq!(field("0 0,*/25 * * *"), "hour");
+    assert!(new("*/60 */24 * * *", "UTC").is_ok());
+    assert_eq!(field("0 2,,3 * * *"), "hour");
 }
 
 fn cron() -> impl Strategy<Value = String> {

@@ -41,6 +41,7 @@ pub(super) fn read_run(row: &SqlRow<'_>, with_facts: bool) -> Result<(Row, Facts
                 superseded: row.get(15)?,
                 paused: row.get(16)?,
                 behind: row.get(17)?,
+                held_until: None,
             }
         } else {
             Facts::default()

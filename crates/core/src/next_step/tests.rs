@@ -46,9 +46,11 @@ fn creating(ended: Option<u64>, looks: u32, looked: Option<u64>) -> State {
     }
 }
 
-const NONE: Facts = Facts { disk_busy: false, superseded: false, paused: false, behind: false };
+const NONE: Facts =
+    Facts { disk_busy: false, superseded: false, paused: false, behind: false, held_until: None };
 const BUSY: Facts = Facts { disk_busy: true, ..NONE };
 const PAUSED: Facts = Facts { paused: true, ..NONE };
+const BLACKOUT: Facts = Facts { held_until: Some(Timestamp::constant(60, 0)), ..NONE };
 const SUPERSEDED: Facts = Facts { superseded: true, ..NONE };
 
 #[test]
@@ -60,16 +62,20 @@ fn a_waiting_run_begins_when_it_may_and_ends_when_it_no_longer_may() {
         (State::PLANNED, 10, NONE, Step::Create),
         (State::PLANNED, 10, BUSY, wait(5)),
         (State::PLANNED, 10, PAUSED, wait(5)),
+        (State::PLANNED, 10, BLACKOUT, wait(50)),
         (State::PLANNED, 10, SUPERSEDED, Step::Skip(Skip::Superseded)),
         (State::PLANNED, 0, SUPERSEDED, Step::Skip(Skip::Superseded)),
         (State::PLANNED, last, NONE, Step::Create),
         (State::PLANNED, last + 1, NONE, Step::OutOfTime(Skip::Late)),
         (State::PLANNED, last + 1, BUSY, Step::OutOfTime(Skip::DiskBusy)),
+        (State::PLANNED, last + 1, BLACKOUT, Step::OutOfTime(Skip::Blackout)),
         (State::PLANNED, last + 1, PAUSED, Step::OutOfTime(Skip::Paused)),
         (State::Planned { looked: false, retry_at: Some(at(50)) }, 20, NONE, wait(30)),
         (absent(), 99, NONE, wait(1)),
         (absent(), 100, NONE, Step::Create),
         (absent(), 100, BUSY, wait(5)),
+        (absent(), 20, BLACKOUT, wait(80)),
+        (State::PLANNED, 10, Facts { held_until: Some(Timestamp::MAX), ..NONE }, wait(60)),
         (absent(), last + 1, NONE, Step::OutOfTime(Skip::Late)),
         (absent(), 50, SUPERSEDED, Step::Skip(Skip::Superseded)),
     ];
@@ -83,6 +89,8 @@ fn a_waiting_run_begins_when_it_may_and_ends_when_it_no_longer_may() {
     // One that is held is looked at right after its deadline.
     let Step::Wait(held) = step(State::PLANNED, last - 1, BUSY) else { panic!() };
     assert_eq!(held, Duration::from_millis(1001));
+    let until_later = Facts { held_until: Some(Timestamp::MAX), ..NONE };
+    assert_eq!(step(State::PLANNED, last - 1, until_later), Step::Wait(held));
 }
 
 #[test]
@@ -91,6 +99,8 @@ fn a_run_that_was_due_before_the_process_started_is_looked_for_first() {
     assert_eq!(next_step(&run(State::PLANNED), &later, NONE), Step::Look);
     let looked = State::Planned { looked: true, retry_at: None };
     assert_eq!(next_step(&run(looked), &later, NONE), Step::Create);
+    let as_it_started = Now { started: at(10), ..now(20) };
+    assert_eq!(next_step(&run(State::PLANNED), &as_it_started, NONE), Step::Create);
     // With a journal that may know less than the cloud, only once everything must show.
     let behind = Facts { behind: true, ..NONE };
     assert_eq!(next_step(&run(State::PLANNED), &later, behind), wait(SETTLE - 20));
@@ -107,7 +117,7 @@ fn an_attempt_under_way_is_left_alone_until_its_caller_must_be_gone() {
     assert_eq!(step(under_way(), 11, NONE), wait(119));
     // Even if others want the disk, or its time is over.
     assert_eq!(
-        step(under_way(), 11, Facts { superseded: true, paused: true, disk_busy: true, behind: true }),
+        step(under_way(), 11, Facts { superseded: true, paused: true, disk_busy: true, ..BLACKOUT }),
         wait(119)
     );
     assert_eq!(step(under_way(), 130, NONE), Step::Look);

@@ -146,6 +146,31 @@ fn three_answers_in_a_row_with_an_unknown_code_are_enough() {
 }
 
 #[test]
+fn setbacks_of_a_class_are_counted_while_they_come_in_a_row() {
+    let again = |run: Run, class| reply(run.begin(&now(10)).unwrap(), 10, setback(class));
+    let failures = |run: &Run| run.setback.as_ref().unwrap().failures;
+    let twice = again(again(planned(), Class::Busy), Class::Busy);
+    assert_eq!(failures(&twice), 2);
+    let other = again(twice, Class::Throttled);
+    assert_eq!(failures(&other), 1);
+    assert_eq!(failures(&again(other, Class::Busy)), 1);
+}
+
+#[test]
+fn each_answer_about_a_tracked_backup_counts_so_that_the_next_question_waits_longer() {
+    let polls = |run: &Run| match run.state {
+        State::Tracking { polls, .. } => polls,
+        _ => panic!("{run:?}"),
+    };
+    for poll in [Poll::Seen(Sighting::Unfinished), Poll::Missing, Poll::Unanswered] {
+        let once = tracking().polled(&now(20), poll).unwrap();
+        assert_eq!(polls(&once), 1);
+        assert_eq!(polls(&once.polled(&now(30), poll).unwrap()), 2);
+    }
+    assert_eq!(polls(&looked(tracking(), (20, 20), Look::Nothing)), 1);
+}
+
+#[test]
 fn only_a_look_that_began_after_the_settle_concludes_that_there_is_nothing() {
     let settled = 10 + SETTLE;
     for (began, concludes) in [(11, false), (settled - 1, false), (settled, true), (settled + 60, true)] {
