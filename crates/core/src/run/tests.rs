@@ -123,6 +123,7 @@ fn the_last_attempt_is_moved_before_the_deadline_and_none_follows_it() {
     let mut run = creating();
     run.policy.start_within = Duration::from_secs(100);
     assert_eq!(retry_at(&reply(run.clone(), 90, setback(Class::Busy))), 95);
+    assert_eq!(retry_at(&reply(run.clone(), 95, setback(Class::Busy))), 95, "at once, for the last time");
     let late = reply(run, 96, setback(Class::Busy));
     assert!(matches!(failure(&late), Failure::OutOfTime(setback) if setback.class == Class::Busy));
 }
@@ -284,6 +285,50 @@ fn out_of_time_is_a_failure_where_an_attempt_was_made_and_a_skip_where_none_was(
     assert!(matches!(failure(&tried), Failure::OutOfTime(setback) if setback.class == Class::Busy));
     let untried = planned().out_of_time(Skip::Paused).unwrap();
     assert_eq!(untried.state, State::Skipped { why: Skip::Paused });
+}
+
+#[test]
+fn reasons_say_what_happened_in_words_that_can_be_searched_for() {
+    let code = Setback { class: Class::Quota, code: Some("X.Y".to_owned()), failures: 2, unknown: 0 };
+    let bare = Setback { code: None, ..code.clone() };
+    let failures = [
+        (Failure::Refused(code.clone()), "refused: quota (X.Y)"),
+        (Failure::OutOfTime(bare), "out of time: quota"),
+        (Failure::QuotaFull, "quota full"),
+        (Failure::Incomplete, "incomplete: complete_within passed before it was NORMAL"),
+        (Failure::Vanished, "vanished: the backup went away before it was NORMAL"),
+        (Failure::OutcomeUnknown, "outcome unknown: no listing could tell whether a backup exists"),
+    ];
+    for (why, text) in failures {
+        assert_eq!(State::Failed { why, backup: None }.reason().as_deref(), Some(text));
+    }
+    let at = Timestamp::UNIX_EPOCH;
+    let misses = |count| Skip::Missed(crate::catch_up::Misses { from: at, to: at, count });
+    let skips = [
+        (misses(1), "missed"),
+        (misses(3), "missed: 3 from 1970-01-01T00:00:00Z to 1970-01-01T00:00:00Z"),
+        (Skip::Late, "late: start_within passed before an attempt could begin"),
+        (Skip::Paused, "paused"),
+        (Skip::Blackout, "blackout: it lasted until start_within had passed"),
+        (Skip::DiskBusy, "disk busy: another run held it"),
+        (Skip::Superseded, "superseded by its successor"),
+        (Skip::Removed, "removed from the configuration"),
+    ];
+    for (why, text) in skips {
+        assert_eq!(State::Skipped { why }.reason().as_deref(), Some(text));
+    }
+    assert_eq!(tracking().state.reason(), None);
+}
+
+#[test]
+fn states_bear_the_names_of_the_contract() {
+    let ended = tracking().polled(&now(20), Poll::Seen(Sighting::Normal)).unwrap();
+    let absent = reply(creating(), 10, setback(Class::Busy));
+    let failed = reply(creating(), 10, setback(Class::Gone));
+    let skipped = planned().skip(Skip::Late).unwrap();
+    let names =
+        [planned(), creating(), absent, tracking(), ended, failed, skipped].map(|run| run.state.name());
+    assert_eq!(names, ["planned", "creating", "absent", "tracking", "completed", "failed", "skipped"]);
 }
 
 #[test]
