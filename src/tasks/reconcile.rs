@@ -176,7 +176,6 @@ async fn reconcile(app: Arc<App>, cloud: Cloud, turn: Turn, disks: Vec<DiskId>) 
             return;
         }
     };
-    lock(&turn.targets).failed.remove(&turn.target);
     for disk in disks {
         let listed = listed.remove(&disk).unwrap_or_default();
         let compared = Disk { app: &app, cloud: &cloud, target: &turn.target, disk: &disk };
@@ -190,6 +189,7 @@ async fn reconcile(app: Arc<App>, cloud: Cloud, turn: Turn, disks: Vec<DiskId>) 
             app.in_line.store(false, Ordering::Relaxed);
         }
     }
+    lock(&turn.targets).failed.remove(&turn.target);
     app.pokes.plan.notify_one();
 }
 
