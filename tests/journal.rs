@@ -4,7 +4,8 @@
 
 use std::time::Duration;
 
-use backup_core::run::{Policy, Skip, State, WhenFull};
+use backup_core::retry::RetryPolicy;
+use backup_core::run::{Policy, Poll, Reply, Sighting, Skip, State, WhenFull};
 use backup_core::{Now, Run};
 use cbs_backupd::journal::{Change, FILE, Filter, Journal, Row, Sqlite, Stage, Store, Subject, Watermark};
 use jiff::Timestamp;
@@ -100,6 +101,43 @@ fn two_runs_never_hold_one_disk() {
         let both = [begin(first, 20), begin(second, 20)];
         assert_eq!(store.apply(&both).unwrap(), [true, false]);
         assert_eq!(found(&*store, Stage::Unresolved, 21).len(), 1);
+    }
+}
+
+#[test]
+fn what_holds_a_run_is_found_with_it() {
+    const NEXT: &str = "db/disk-1a2b3c4d/19700101T000030Z";
+    // Of `RUN` in second 40: busy, superseded, paused.
+    let facts = |store: &dyn Store| {
+        let found =
+            store.to_attend(&"default".parse().unwrap(), Stage::Waiting, at(40), 100, &|_| false).unwrap();
+        let (_, facts) = found.runs.iter().find(|(row, _)| row.run.id.to_string() == RUN).unwrap();
+        (facts.disk_busy, facts.superseded, facts.paused)
+    };
+    for (mut store, _folder) in stores() {
+        store.apply(&[Change::Ask(row(RUN, 20)), Change::Ask(row(OTHER, 20))]).unwrap();
+        assert_eq!(facts(&*store), (false, false, false));
+        // Another job's backup of the disk.
+        let other = row(OTHER, 20).run.begin(&now(20)).unwrap();
+        store.apply(&[begin(other.clone(), 20)]).unwrap();
+        assert_eq!(facts(&*store), (true, false, false));
+        let other = other.reply(
+            &now(30),
+            Reply::Accepted("dbp-1a2b3c4d".parse().unwrap()),
+            0,
+            &RetryPolicy::default(),
+        );
+        let other = other.unwrap().polled(&now(35), Poll::Seen(Sighting::Normal)).unwrap();
+        store.apply(&[Change::Save { run: other, attend_at: at(35), now: at(35) }]).unwrap();
+        assert_eq!(facts(&*store), (false, false, false));
+        // The job's own next run, once it has come to its start.
+        store.apply(&[Change::Ask(row(NEXT, 41))]).unwrap();
+        assert_eq!(facts(&*store), (false, false, false));
+        let earlier = "db/disk-1a2b3c4d/19700101T000031Z";
+        store.apply(&[Change::Ask(row(earlier, 40))]).unwrap();
+        assert_eq!(facts(&*store), (false, true, false));
+        store.apply(&[Change::Pause(Subject::Job("db".parse().unwrap()), at(40))]).unwrap();
+        assert_eq!(facts(&*store), (false, true, true));
     }
 }
 

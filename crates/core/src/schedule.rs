@@ -4,7 +4,8 @@
 //! move the start and never the due instant. It refuses expressions with seconds, and those that never come.
 //!
 //! A local time that a DST gap skips is due once, at the gap's end; one that a fold repeats is due once, at its
-//! first pass; interval patterns (`*/30 * * * *`, hourly ones) are due at each real interval, both passes.
+//! first pass; interval patterns (`*/30 * * * *`, hourly ones) are due at each real interval, both passes. Every case
+//! is in `docs/schedules.md`, whose tables a test carries out.
 
 mod blackout;
 mod spread;

@@ -95,6 +95,18 @@ fn disks_that_a_blackout_holds_start_spread_after_it() {
     }
 }
 
+#[test]
+fn a_run_is_held_in_a_window_unless_it_starts_in_it() {
+    let at = |time: &str| format!("2026-11-24T{time}Z").parse::<Timestamp>().unwrap();
+    let held = |now, start| schedule::held(at(now), at(start), &[window("08:00-18:00")], &TimeZone::UTC);
+    assert_eq!(held("08:00:00", "07:59:59"), Some(at("18:00:00")));
+    assert_eq!(held("17:59:59", "02:30:00"), Some(at("18:00:00")));
+    assert_eq!(held("07:59:59", "02:30:00"), None);
+    assert_eq!(held("18:00:00", "02:30:00"), None);
+    // A person asked for it at nine.
+    assert_eq!(held("09:30:00", "09:00:00"), None);
+}
+
 fn blackouts() -> impl Strategy<Value = Vec<Blackout>> {
     let time = || (0_i8..24, 0_i8..4).prop_map(|(hour, quarter)| Time::constant(hour, quarter * 15, 0, 0));
     let days =
