@@ -107,6 +107,18 @@ fn a_run_is_held_in_a_window_unless_it_starts_in_it() {
     assert_eq!(held("09:30:00", "09:00:00"), None);
 }
 
+#[test]
+fn a_start_that_spread_puts_on_a_windows_beginning_is_inside() {
+    // The offset of this disk is 372 s.
+    let start = |due: &str| {
+        let half_an_hour = Duration::from_secs(1800);
+        let due = due.parse().unwrap();
+        start_spread(due, "disk-1a2b3c4d", half_an_hour, &[window("02:35-04:00")], &TimeZone::UTC).to_string()
+    };
+    assert_eq!(start("2026-11-24T02:28:47Z"), "2026-11-24T02:34:59Z");
+    assert_eq!(start("2026-11-24T02:28:48Z"), "2026-11-24T04:00:00Z");
+}
+
 fn blackouts() -> impl Strategy<Value = Vec<Blackout>> {
     let time = || (0_i8..24, 0_i8..4).prop_map(|(hour, quarter)| Time::constant(hour, quarter * 15, 0, 0));
     let days =
