@@ -108,9 +108,7 @@ impl Pokes {
             bell.notify_one();
         }
     }
-}
 
-impl Pokes {
     /// Rings for whoever has something to do about a run that is now known to be in `state`.
     pub fn about(&self, state: &State) {
         match state {

@@ -1,7 +1,7 @@
 //! The daemon: all tasks over one app, from start to stop.
 //!
-//! Responsible for the order of things: at a
-//! stop no new call is made and those under way are awaited. Signals and command lines belong to the caller.
+//! Responsible for the order of things: at a stop no new call is made and those under way are awaited. Signals and
+//! command lines belong to the caller.
 
 use std::sync::Arc;
 use std::time::Duration;
