@@ -153,6 +153,96 @@ impl Sqlite {
         let read_one = || self.connection.prepare_cached(sql)?.query_row(params, read).optional();
         read_one().map_err(self.failed("read"))
     }
+
+    /// Planned ones and absent ones: they hang on what else the journal knows.
+    fn waiting_to_attend(
+        &self,
+        target: &TargetName,
+        now: Timestamp,
+        limit: usize,
+        except: &dyn Fn(&RunId) -> bool,
+    ) -> Result<ToAttend, JournalError> {
+        // Chosen first, and only then looked at closely: there may be thousands, and few are asked for. Those planned
+        // at one instant, in the order of their starts.
+        let chosen = self.many(
+            "SELECT job, disk, due FROM runs
+             WHERE target = ?1 AND ended_at IS NULL AND state IN ('planned', 'absent') AND attend_at <= ?2
+             ORDER BY attend_at, start_at LIMIT ?3",
+            params![target.as_str(), millis(now), i64::try_from(limit).unwrap_or(i64::MAX)],
+            |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, i64>(2)?)),
+        )?;
+        let sql = format!(
+            "SELECT {RUN},
+                EXISTS (SELECT 1 FROM runs b WHERE b.disk = r.disk AND b.ended_at IS NULL
+                        AND b.state IN ('creating', 'tracking') AND (b.job, b.due) != (r.job, r.due)),
+                EXISTS (SELECT 1 FROM runs n WHERE n.job = r.job AND n.disk = r.disk AND n.due > r.due
+                        AND n.ended_at IS NULL AND n.start_at <= ?4),
+                EXISTS (SELECT 1 FROM pauses WHERE kind = 'job' AND name = r.job)
+                    OR EXISTS (SELECT 1 FROM pauses WHERE kind = 'disk' AND name = r.disk),
+                (SELECT behind FROM epoch)
+             FROM runs r JOIN policies p ON p.id = r.policy
+             WHERE r.job = ?1 AND r.disk = ?2 AND r.due = ?3"
+        );
+        let mut found = ToAttend::default();
+        for (job, disk, due) in chosen {
+            if is_excepted(&job, &disk, due, except) {
+                found.excepted += 1;
+                continue;
+            }
+            let ToAttend { runs, unreadable, .. } = self.rows(&sql, params![job, disk, due, millis(now)])?;
+            found.runs.extend(runs);
+            found.unreadable.extend(unreadable);
+        }
+        let next = self.one(
+            "SELECT min(attend_at) FROM runs
+             WHERE target = ?1 AND ended_at IS NULL AND state IN ('planned', 'absent') AND attend_at > ?2",
+            params![target.as_str(), millis(now)],
+            |row| row.get::<_, Option<i64>>(0),
+        )?;
+        Ok(ToAttend { next: next.flatten().map(from_millis), ..found })
+    }
+
+    /// Those with an attempt or a backup under way hang on nothing else: in the order of the index, up to the first
+    /// that waits.
+    fn begun_to_attend(
+        &self,
+        target: &TargetName,
+        state: &str,
+        now: Timestamp,
+        limit: usize,
+        except: &dyn Fn(&RunId) -> bool,
+    ) -> Result<ToAttend, JournalError> {
+        let sql = format!(
+            "SELECT {RUN}, r.attend_at FROM runs r JOIN policies p ON p.id = r.policy
+             WHERE r.target = ?1 AND r.ended_at IS NULL AND r.state = ?2 ORDER BY r.attend_at"
+        );
+        let mut found = ToAttend::default();
+        let mut read = || -> rusqlite::Result<()> {
+            let mut statement = self.connection.prepare_cached(&sql)?;
+            let mut rows = statement.query([target.as_str(), state])?;
+            while let Some(row) = rows.next()? {
+                let attend_at = from_millis(row.get(RUN_COLUMNS)?);
+                if attend_at > now {
+                    found.next = Some(attend_at);
+                    break;
+                }
+                if found.excepted + found.runs.len() + found.unreadable.len() >= limit {
+                    break;
+                }
+                if is_excepted(row.get_ref(0)?.as_str()?, row.get_ref(1)?.as_str()?, row.get(2)?, except) {
+                    found.excepted += 1;
+                    continue;
+                }
+                match read_run(row, false) {
+                    Ok(read) => found.runs.push(read),
+                    Err(error) => found.unreadable.push(error),
+                }
+            }
+            Ok(())
+        };
+        read().map_err(self.failed("read"))?;
+        Ok(found)
+    }
 }
 
 impl Store for Sqlite {
@@ -192,60 +282,11 @@ impl Store for Sqlite {
         limit: usize,
         except: &dyn Fn(&RunId) -> bool,
     ) -> Result<ToAttend, JournalError> {
-        // Chosen first, and only then looked at closely: there may be thousands, and few are asked for.
-        let chosen = format!(
-            "SELECT job, disk, due FROM runs
-             WHERE target = ?1 AND ended_at IS NULL AND state IN {} AND attend_at <= ?2
-             ORDER BY attend_at{} LIMIT ?3",
-            states(stage),
-            // Those planned at one instant, in the order of their starts; all others in the order of the index.
-            if stage == Stage::Waiting { ", start_at" } else { "" },
-        );
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let chosen = self.many(&chosen, params![target.as_str(), millis(now), limit], |row| {
-            Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, i64>(2)?))
-        })?;
-        let sql = format!(
-            "SELECT {RUN},
-                EXISTS (SELECT 1 FROM runs b WHERE b.disk = r.disk AND b.ended_at IS NULL
-                        AND b.state IN ('creating', 'tracking') AND (b.job, b.due) != (r.job, r.due)),
-                EXISTS (SELECT 1 FROM runs n WHERE n.job = r.job AND n.disk = r.disk AND n.due > r.due
-                        AND n.ended_at IS NULL AND n.start_at <= ?4),
-                EXISTS (SELECT 1 FROM pauses WHERE kind = 'job' AND name = r.job)
-                    OR EXISTS (SELECT 1 FROM pauses WHERE kind = 'disk' AND name = r.disk),
-                (SELECT behind FROM epoch)
-             FROM runs r JOIN policies p ON p.id = r.policy
-             WHERE r.job = ?1 AND r.disk = ?2 AND r.due = ?3"
-        );
-        let mut found = ToAttend::default();
-        for (job, disk, due) in chosen {
-            // A key that cannot be read is reported below, with its row.
-            if let (Ok(job), Ok(disk)) = (job.parse(), disk.parse())
-                && except(&RunId { job, disk, due: from_second(due) })
-            {
-                found.excepted += 1;
-                continue;
-            }
-            let ToAttend { runs, unreadable, .. } = self.rows(&sql, params![job, disk, due, millis(now)])?;
-            found.runs.extend(runs);
-            found.unreadable.extend(unreadable);
+        match stage {
+            Stage::Waiting => self.waiting_to_attend(target, now, limit, except),
+            Stage::Unresolved => self.begun_to_attend(target, "creating", now, limit, except),
+            Stage::Accepted => self.begun_to_attend(target, "tracking", now, limit, except),
         }
-        Ok(found)
-    }
-
-    fn next_attention(
-        &self,
-        target: &TargetName,
-        stage: Stage,
-        now: Timestamp,
-    ) -> Result<Option<Timestamp>, JournalError> {
-        let sql = format!(
-            "SELECT min(attend_at) FROM runs
-             WHERE target = ?1 AND ended_at IS NULL AND state IN {} AND attend_at > ?2",
-            states(stage)
-        );
-        self.one(&sql, params![target.as_str(), millis(now)], |row| row.get::<_, Option<i64>>(0))
-            .map(|found| found.flatten().map(from_millis))
     }
 
     fn open_counts(&self) -> Result<Vec<(String, u64)>, JournalError> {
@@ -259,8 +300,7 @@ impl Store for Sqlite {
     fn waiting(&self) -> Result<Vec<Row>, JournalError> {
         let sql = format!(
             "SELECT {RUN} FROM runs r JOIN policies p ON p.id = r.policy
-             WHERE r.ended_at IS NULL AND r.state IN {}",
-            states(Stage::Waiting)
+             WHERE r.ended_at IS NULL AND r.state IN ('planned', 'absent')"
         );
         self.plain_rows(&sql, [])
     }
@@ -410,12 +450,10 @@ impl Store for Sqlite {
     }
 }
 
-fn states(stage: Stage) -> &'static str {
-    match stage {
-        Stage::Waiting => "('planned', 'absent')",
-        Stage::Unresolved => "('creating')",
-        Stage::Accepted => "('tracking')",
-    }
+/// A key that cannot be read is reported with its row.
+fn is_excepted(job: &str, disk: &str, due: i64, except: &dyn Fn(&RunId) -> bool) -> bool {
+    let key = || Some(RunId { job: job.parse().ok()?, disk: disk.parse().ok()?, due: from_second(due) });
+    key().is_some_and(|key| except(&key))
 }
 
 fn known() -> i64 {

@@ -58,6 +58,8 @@ pub struct ToAttend {
     pub unreadable: Vec<JournalError>,
     /// How many were excepted.
     pub excepted: usize,
+    /// When the next one wants attention.
+    pub next: Option<Timestamp>,
 }
 
 /// Something to write. A batch of changes is written whole or not at all; each is applied or, where what it
@@ -303,13 +305,6 @@ pub trait Store: Send {
         limit: usize,
         except: &dyn Fn(&RunId) -> bool,
     ) -> Result<ToAttend, JournalError>;
-    /// When a run of the stage next wants attention, later than `now`.
-    fn next_attention(
-        &self,
-        target: &TargetName,
-        stage: Stage,
-        now: Timestamp,
-    ) -> Result<Option<Timestamp>, JournalError>;
     /// Runs that have not ended, by the number in each state.
     fn open_counts(&self) -> Result<Vec<(String, u64)>, JournalError>;
     /// Waiting runs.

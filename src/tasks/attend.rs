@@ -54,11 +54,10 @@ impl Attend {
                 .journal
                 .read(move |store| {
                     let is_claimed = |run: &RunId| claimed.contains_key(run);
-                    let found = store.to_attend(&asked, stage, now.wall, limit, &is_claimed)?;
-                    Ok((found, store.next_attention(&asked, stage, now.wall)?))
+                    store.to_attend(&asked, stage, now.wall, limit, &is_claimed)
                 })
                 .await;
-            let (attend, next) = match answer {
+            let attend = match answer {
                 Ok(answer) => answer,
                 Err(error) => {
                     app.journal_fault(&error);
@@ -88,7 +87,7 @@ impl Attend {
                     _ => {}
                 }
             }
-            if let Some(next) = next {
+            if let Some(next) = attend.next {
                 found.wait =
                     found.wait.min(Duration::try_from(next.duration_since(now.wall)).unwrap_or_default());
             }

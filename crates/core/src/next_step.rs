@@ -12,12 +12,15 @@ use crate::run::{Run, Skip, State};
 
 /// A call that has not ended after this long will not: whoever made it is gone.
 const CALL_CEILING: Duration = Duration::from_secs(120);
-/// The first look after an ambiguous attempt; each later one waits twice as long.
+/// The first look after an ambiguous attempt; each later one waits three times as long: most of what was made shows at
+/// once, and what does not is decided by the look after the settle …
 const FIRST_LOOK: Duration = Duration::from_secs(2);
-/// No look, and no poll, waits longer than this after the last.
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-/// The first poll after acceptance; each later one waits half as long again.
+/// … but no look waits longer than this after the last.
+const LONGEST_LOOK_PAUSE: Duration = Duration::from_secs(120);
+/// The first poll after acceptance; each later one waits twice as long: an end is seen within twice its time …
 const FIRST_POLL: Duration = Duration::from_secs(3);
+/// … and a minute at most.
+const LONGEST_POLL_PAUSE: Duration = Duration::from_secs(60);
 /// A run that a blackout holds is considered again as often as this: a reload may end the blackout.
 const LONGEST_HOLD: Duration = Duration::from_secs(60);
 /// How often a run that is held by another, or by a pause, is considered again.
@@ -84,7 +87,7 @@ pub fn next_step(run: &Run, now: &Now, facts: Facts) -> Step {
             }
         }
         State::Tracking { polls, polled, missing, .. } => {
-            let pause = FIRST_POLL.mul_f64(1.5_f64.powi((*polls).min(20).cast_signed())).min(LONGEST_PAUSE);
+            let pause = FIRST_POLL.saturating_mul(1 << (*polls).min(10)).min(LONGEST_POLL_PAUSE);
             match pause.saturating_sub(now.since(*polled)) {
                 Duration::ZERO if missing.is_some() => Step::Look,
                 Duration::ZERO => Step::Poll,
@@ -127,7 +130,7 @@ fn before_attempt(run: &Run, now: &Now, retry_at: Option<Timestamp>, facts: Fact
 /// settle is over, for that one may conclude that it had none.
 fn look_or_wait(run: &Run, now: &Now, ended: Mark, looks: u32, looked: Option<Mark>) -> Step {
     let since_end = now.since(ended);
-    let pause = FIRST_LOOK.saturating_mul(1 << looks.min(10)).min(LONGEST_PAUSE);
+    let pause = FIRST_LOOK.saturating_mul(3_u32.pow(looks.min(10))).min(LONGEST_LOOK_PAUSE);
     let rest = pause.saturating_sub(now.since(looked.unwrap_or(ended)));
     let settle = run.policy.settle.saturating_sub(since_end);
     // A look that began before the settle was over could conclude nothing; the next one may.

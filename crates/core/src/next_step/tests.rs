@@ -128,20 +128,20 @@ fn an_attempt_under_way_is_left_alone_until_its_caller_must_be_gone() {
 
 #[test]
 fn looks_come_at_growing_intervals_and_one_right_after_the_settle() {
-    // Looks at 2, 4, 8 … s after the end of the call or the last look, at most a minute apart.
+    // Looks 2, 6, 18 … s after the end of the call or the last look, at most two minutes apart.
     let cases = [
         (creating(Some(20), 0, None), 21, wait(1)),
         (creating(Some(20), 0, None), 22, Step::Look),
-        (creating(Some(20), 1, Some(22)), 25, wait(1)),
-        (creating(Some(20), 1, Some(22)), 26, Step::Look),
-        (creating(Some(20), 9, Some(100)), 130, wait(30)),
-        (creating(Some(20), 9, Some(100)), 160, Step::Look),
+        (creating(Some(20), 1, Some(22)), 27, wait(1)),
+        (creating(Some(20), 1, Some(22)), 28, Step::Look),
+        (creating(Some(20), 9, Some(100)), 190, wait(30)),
+        (creating(Some(20), 9, Some(100)), 220, Step::Look),
         // The settle ends in second 320: a look that began before concludes nothing.
         (creating(Some(20), 9, Some(310)), 315, wait(5)),
         (creating(Some(20), 9, Some(310)), 320, Step::Look),
         (creating(Some(20), 9, Some(319)), 321, Step::Look),
-        (creating(Some(20), 9, Some(320)), 321, wait(59)),
-        (creating(Some(20), 9, Some(320)), 380, Step::Look),
+        (creating(Some(20), 9, Some(320)), 321, wait(119)),
+        (creating(Some(20), 9, Some(320)), 440, Step::Look),
     ];
     for (state, second, expected) in cases {
         assert_eq!(step(state.clone(), second, NONE), expected, "{state:?} in second {second}");
@@ -160,7 +160,7 @@ fn an_accepted_backup_is_asked_for_at_growing_intervals_and_looked_for_once_it_i
     };
     assert_eq!(step(tracking(0, None), 12, NONE), wait(1));
     assert_eq!(step(tracking(0, None), 13, NONE), Step::Poll);
-    assert_eq!(step(tracking(1, None), 14, NONE), Step::Wait(Duration::from_millis(500)));
+    assert_eq!(step(tracking(1, None), 14, NONE), wait(2));
     assert_eq!(step(tracking(60, None), 69, NONE), wait(1));
     assert_eq!(step(tracking(60, None), 70, NONE), Step::Poll);
     assert_eq!(step(tracking(60, Some(1)), 70, NONE), Step::Look);
