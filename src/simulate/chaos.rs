@@ -140,7 +140,7 @@ impl Chaos {
             ]
         });
         let mut left = 1_000;
-        for (effect, share) in in_doubt.map(|effect| (effect, 42)).chain([(Effect::NoResult, 72)]) {
+        for (effect, share) in in_doubt.map(|effect| (effect, 42)).chain([(Effect::NoResult, 84)]) {
             rules.push(create(effect, share * 1_000 / left));
             left -= share;
         }
