@@ -154,7 +154,8 @@ impl Account {
     #[track_caller]
     fn assert_never_lacked(&self) {
         assert!(self.rows.iter().all(|row| row.run.attempts == 1));
-        let troubles = [Kind::BackupRetry, Kind::BackupAmbiguous, Kind::CloudUnreachable, Kind::ReconcileFailed];
+        let troubles =
+            [Kind::BackupRetry, Kind::BackupAmbiguous, Kind::CloudUnreachable, Kind::ReconcileFailed];
         for kind in troubles {
             assert!(self.said(kind).is_empty(), "{:#?}", self.said(kind));
         }
@@ -162,9 +163,10 @@ impl Account {
         for event in self.said(Kind::CredentialsFailed) {
             assert!(event.message.contains("the one at hand is good until"), "{}", event.message);
         }
-        let refused = self.ledger.requests.iter().filter(|request| {
-            request.code.as_deref().is_some_and(|code| code.starts_with("AuthFailure"))
-        });
+        let refused =
+            self.ledger.requests.iter().filter(|request| {
+                request.code.as_deref().is_some_and(|code| code.starts_with("AuthFailure"))
+            });
         assert_eq!(refused.count(), 0);
     }
 }
@@ -195,7 +197,11 @@ async fn half_a_day(source: (&'static str, &'static str), renewals: std::ops::Ra
 
     let (asked, failed) = day.asked();
     let good = asked - failed;
-    println!("{}: {good} credentials for {} calls; {failed} attempts failed", source.1, day.ledger.requests.len());
+    println!(
+        "{}: {good} credentials for {} calls; {failed} attempts failed",
+        source.1,
+        day.ledger.requests.len()
+    );
     assert!(renewals.contains(&good), "{good} renewals, expected {renewals:?}");
     assert!(failed >= 8, "{failed} failures: too tame to show anything");
     let told = day.said(Kind::CredentialsRefreshed);
@@ -242,7 +248,11 @@ async fn half_a_day_on_a_machine_that_renews_late() {
 #[tokio::test(start_paused = true)]
 async fn an_issuer_may_be_away_for_minutes() {
     let day = Day::new(ASSUMED, 600);
-    let away = Rule { from_ms: 14 * 60_000, until_ms: Some(26 * 60_000), ..Rule::on(ASSUMED.1, error(ASSUMED.1, "Down")) };
+    let away = Rule {
+        from_ms: 14 * 60_000,
+        until_ms: Some(26 * 60_000),
+        ..Rule::on(ASSUMED.1, error(ASSUMED.1, "Down"))
+    };
     day.world.sim.set_faults(vec![away]);
     let daemon = day.start().await;
     tokio::time::sleep(HOUR + 5 * MINUTE).await;
@@ -250,7 +260,9 @@ async fn an_issuer_may_be_away_for_minutes() {
     day.assert_all_made(1);
     assert!(day.rows.iter().all(|row| row.run.attempts == 1));
     let [failed] = day.said(Kind::CredentialsFailed)[..] else { panic!("{:#?}", day.events) };
-    assert!(failed.message.contains("no new credential, the one at hand is good until 2026-11-24T00:30:05Z: "));
+    assert!(
+        failed.message.contains("no new credential, the one at hand is good until 2026-11-24T00:30:05Z: ")
+    );
     assert!(failed.message.contains("sts.tencentcloudapi.com: Down: not with"), "{}", failed.message);
     let (_, failures) = day.asked();
     // 30 s apart at most, not at each of the calls.
@@ -298,7 +310,8 @@ async fn what_the_cloud_no_longer_takes_is_renewed_once() {
     assert_eq!(day.rows.len(), 3 * 5 + 3);
     assert!(day.said(Kind::CredentialsFailed).is_empty(), "{:#?}", day.said(Kind::CredentialsFailed));
     let refused = day.ledger.requests.iter();
-    let refused = refused.filter(|request| request.code.as_deref() == Some("AuthFailure.TokenFailure")).count();
+    let refused =
+        refused.filter(|request| request.code.as_deref() == Some("AuthFailure.TokenFailure")).count();
     assert!((1..=8).contains(&refused), "{refused} calls were refused");
 }
 

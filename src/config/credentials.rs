@@ -52,17 +52,28 @@ fn source(node: &Node, allowed: &[&'static str], mistakes: &mut Mistakes) -> Opt
             let profile = or(&mut fields, "profile", "default".to_owned(), mistakes, owned)?;
             Some(CredentialSource::File { path, profile })
         }
-        "tccli" => Some(CredentialSource::Tccli {
-            path: fields.optional("path", mistakes, absolute),
-            profile: fields.optional("profile", mistakes, profile_name),
-        }),
+        "tccli" => {
+            let path = fields.optional("path", mistakes, absolute);
+            let profile = fields.optional("profile", mistakes, profile_name);
+            if let (Some(_), Some(node)) = (&path, fields.node("profile")) {
+                let what = "`profile` finds the file that `path` names already; expected one of them";
+                add(mistakes, node, what.to_owned());
+            }
+            Some(CredentialSource::Tccli { path, profile })
+        }
         "systemd" => {
             let prefix = or(&mut fields, "prefix", String::new(), mistakes, prefix)?;
             Some(CredentialSource::Systemd { prefix })
         }
         "cvm-role" => {
             let role = fields.optional("role", mistakes, word_of("+=,.@-_", "the name of a role"));
-            let endpoint = or(&mut fields, "endpoint", CvmRole::ENDPOINT.to_owned(), mistakes, endpoint)?;
+            let endpoint = or(
+                &mut fields,
+                "endpoint",
+                CvmRole::ENDPOINT.to_owned(),
+                mistakes,
+                endpoint_like(CvmRole::ENDPOINT),
+            )?;
             Some(CredentialSource::CvmRole { role, endpoint })
         }
         "assume-role" => assumed(&mut fields, mistakes).map(Box::new).map(CredentialSource::AssumeRole),
@@ -75,8 +86,8 @@ fn source(node: &Node, allowed: &[&'static str], mistakes: &mut Mistakes) -> Opt
         if let (Some(word), Some(node)) = (word, fields.node(key))
             && !sources.contains(&word)
         {
-            let goes = sources.iter().map(|source| format!("`source: {source}`")).collect::<Vec<_>>();
-            let what = format!("`{key}` goes with {} alone; expected that, or no `{key}`", goes.join(", "));
+            let goes = one_of(sources);
+            let what = format!("`{key}` goes with the source {goes} alone; expected that, or no `{key}`");
             add(mistakes, node, what);
         }
     }
@@ -87,10 +98,14 @@ fn source(node: &Node, allowed: &[&'static str], mistakes: &mut Mistakes) -> Opt
 fn assumed(fields: &mut Fields<'_>, mistakes: &mut Mistakes) -> Option<AssumedRole> {
     let role_arn =
         fields.required("role_arn", "role_arn: qcs::cam::uin/100000000001:roleName/backup", mistakes, arn);
-    let external_id = fields.optional("external_id", mistakes, word_of("_+=,.@:/-", "an external id"));
+    let external_id = fields.optional(
+        "external_id",
+        mistakes,
+        word_of("_+=,.@:/-", "2 to 128 letters, digits and `_+=,.@:/-`"),
+    );
     let from = match fields.node("from") {
         None => Some(CredentialSource::Environment),
-        // A role by a role has its life cut to an hour or less by most clouds, and one hides the other's mistakes.
+        // One role by another is not carried out: each would be renewed for the other.
         Some(node) => {
             let allowed: Vec<_> = SOURCES.into_iter().filter(|source| *source != "assume-role").collect();
             source(node, &allowed, mistakes)
@@ -106,15 +121,21 @@ fn session(fields: &mut Fields<'_>, mistakes: &mut Mistakes) -> Option<(String, 
     let name = word_of("_+=,.@-", "a name of 2 to 128 letters, digits and `_+=,.@-`");
     let session_name = or(fields, "session_name", SESSION.to_owned(), mistakes, name);
     let duration = or(fields, "duration", DURATION, mistakes, duration("15m", "12h"));
-    let endpoint = or(fields, "endpoint", Sts::ENDPOINT.to_owned(), mistakes, endpoint);
+    let endpoint = or(fields, "endpoint", Sts::ENDPOINT.to_owned(), mistakes, endpoint_like(Sts::ENDPOINT));
     Some((session_name?, duration?, endpoint?))
 }
 
 /// `a`, `b` or `c`
 fn one_of(words: &[&str]) -> String {
-    let (last, others) = words.split_last().map_or(("", &[][..]), |(last, others)| (*last, others));
-    let others = others.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ");
-    format!("{others} or `{last}`")
+    let quoted: Vec<_> = words.iter().map(|word| format!("`{word}`")).collect();
+    match quoted.split_last() {
+        Some((last, others)) if !others.is_empty() => format!("{} or {last}", others.join(", ")),
+        _ => quoted.concat(),
+    }
+}
+
+fn endpoint_like(example: &'static str) -> impl Fn(&Node) -> Result<String, Expected> {
+    move |node| endpoint(node).map_err(|_| format!("scheme and host, such as `{example}`"))
 }
 
 fn owned(node: &Node) -> Result<String, Expected> {

@@ -1,0 +1,50 @@
+//! Temporary credentials over TCP: renewed while the daemon runs, and shown nowhere.
+
+use crate::process::{Setup, World, contains_secret, disk};
+
+/// So many backups, each with a credential that was not there before; and a log that says all there is to say.
+fn backs_up_with(rounds: usize, source: impl Fn(&str) -> String) {
+    let world = World::new(Setup::default());
+    let role = r#"[{"arn":"qcs::cam::uin/100:roleName/backup","external_id":"of-ours","identity":"role/backup"}]"#;
+    world.ask("POST", "/_sim/roles", role);
+    world.ask("POST", "/_sim/machine", r#"{"role":"backup","life_s":3,"rotate_s":2}"#);
+    let config = std::fs::read_to_string(world.config()).unwrap();
+    let endpoint = config.split("endpoint: \"").nth(1).unwrap().split('"').next().unwrap();
+    let credentials = format!("rate_limit: 20, credentials: {}", source(endpoint));
+    std::fs::write(world.config(), config.replace("rate_limit: 20", &credentials)).unwrap();
+
+    // Each line that is read is looked through for secrets.
+    let mut daemon = world.daemon();
+    for number in 0..rounds {
+        let refreshed = daemon.until("credentials.refreshed");
+        let message = refreshed["message"].as_str().unwrap();
+        assert!(message.contains(": a new credential; next renewal 20"), "{message}");
+        world.json(&["backup", &disk(0), "--json", "--no-wait", "--request-id", &number.to_string()]);
+        daemon.until("backup.completed");
+    }
+    daemon.signal("TERM");
+    while daemon.next().is_some() {}
+    for entry in std::fs::read_dir(world.state_dir()).unwrap() {
+        assert!(!contains_secret(&std::fs::read(entry.unwrap().path()).unwrap()));
+    }
+    let ledger = world.ledger();
+    for create in ledger.requests_of("CreateDiskBackup") {
+        assert_eq!((create.identity.as_deref(), create.code.as_deref()), (Some("role/backup"), None));
+    }
+    assert_eq!(world.copies(), [rounds]);
+}
+
+#[test]
+fn the_role_of_a_machine_is_renewed_over_tcp() {
+    backs_up_with(3, |endpoint| format!("{{ source: cvm-role, endpoint: '{endpoint}' }}"));
+}
+
+#[test]
+fn a_role_is_assumed_over_tcp() {
+    backs_up_with(1, |endpoint| {
+        format!(
+            "{{ source: assume-role, role_arn: 'qcs::cam::uin/100:roleName/backup', external_id: of-ours, \
+             endpoint: '{endpoint}' }}"
+        )
+    });
+}
