@@ -201,6 +201,10 @@ fn identity(source: &CredentialSource) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
+    use cbs::transport::{HttpRequest, HttpResponse};
+    use futures_util::future::{BoxFuture, FutureExt as _, ready};
     use jiff::SignedDuration;
 
     use super::*;
@@ -220,6 +224,112 @@ mod tests {
             duration: Duration::from_secs(900),
             endpoint: Sts::ENDPOINT.to_owned(),
         }))
+    }
+
+    /// Issues a credential of this id to anyone, as the service and as the machine; none if there is no id.
+    #[derive(Clone, Debug)]
+    struct Issuing(Option<&'static str>, &'static str);
+
+    impl Issuing {
+        fn reply(&self, id: Option<&str>) -> BoxFuture<'static, Result<HttpResponse, TransportError>> {
+            let (status, body) = id.map_or((404, String::new()), |id| {
+                let parts = format!(r#""TmpSecretId":"{id}","TmpSecretKey":"k","Token":"t""#);
+                let end = r#""ExpiredTime":4102444800"#;
+                let (sts, cvm) = (format!(r#""Credentials":{{{parts}}},{end}"#), format!(r#"{parts},{end}"#));
+                (200, format!(r#"{{"Response":{{{sts}}},{cvm},"Code":"Success"}}"#))
+            });
+            ready(Ok(HttpResponse { status, body: body.into(), ..HttpResponse::default() })).boxed()
+        }
+    }
+
+    impl Transport for Issuing {
+        fn send(&self, _: HttpRequest) -> BoxFuture<'_, Result<HttpResponse, TransportError>> {
+            self.reply(Some(self.1))
+        }
+    }
+
+    impl Fetch for Issuing {
+        fn get(&self, url: String) -> BoxFuture<'_, Result<HttpResponse, TransportError>> {
+            match self.0 {
+                Some(_) if url.ends_with('/') => {
+                    let body = "backup".into();
+                    ready(Ok(HttpResponse { status: 200, body, ..HttpResponse::default() })).boxed()
+                }
+                id => self.reply(id),
+            }
+        }
+    }
+
+    /// The id that `auto` finds with these variables, or what it says.
+    async fn found(variables: &[(&str, &str)], machine: Option<&'static str>) -> String {
+        let issuers = Issuing(machine, "of-the-pod");
+        let make =
+            move || Ok(Issuers { sts: Arc::new(issuers.clone()), metadata: Arc::new(issuers.clone()) });
+        let environment =
+            variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let clock = Arc::new(SystemClock::new(SignedDuration::ZERO));
+        let sources = Sources::new(clock, environment, Box::new(make), 1);
+        let source = sources.get(&CredentialSource::Auto).unwrap();
+        let answer = source.provider.provide().await;
+        answer.map_or_else(|error| error.to_string(), |found| found.id().to_owned())
+    }
+
+    #[tokio::test]
+    async fn auto_takes_the_first_that_is_in_use() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name).display().to_string();
+        let write = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap_or(Path::new("/"))).unwrap();
+            std::fs::write(path, text).unwrap();
+        };
+        write("sdk", "[default]\nsecret_id = of-the-sdk\nsecret_key = k\n");
+        write(".tccli/default.credential", r#"{"secretId": "of-tccli", "secretKey": "k"}"#);
+        write("systemd/secret_id", "of-systemd");
+        write("systemd/secret_key", "k");
+        write("pod-token", "t");
+        // Each with what it takes to be in use, the first of the order first.
+        let (sdk, systemd, token) = (at("sdk"), at("systemd"), at("pod-token"));
+        let home = folder.path().display().to_string();
+        let order: [(&str, &[(&str, &str)]); 5] = [
+            (
+                "of-the-environment",
+                &[("TENCENTCLOUD_SECRET_ID", "of-the-environment"), ("TENCENTCLOUD_SECRET_KEY", "k")],
+            ),
+            ("of-the-sdk", &[("TENCENTCLOUD_CREDENTIALS_FILE", &sdk)]),
+            ("of-tccli", &[("HOME", &home)]),
+            ("of-systemd", &[("CREDENTIALS_DIRECTORY", &systemd)]),
+            (
+                "of-the-pod",
+                &[
+                    ("TKE_REGION", "r"),
+                    ("TKE_PROVIDER_ID", "p"),
+                    ("TKE_ROLE_ARN", "a"),
+                    ("TKE_WEB_IDENTITY_TOKEN_FILE", &token),
+                ],
+            ),
+        ];
+        for first in 0..order.len() {
+            let all: Vec<_> = order[first..].iter().flat_map(|(_, variables)| *variables).copied().collect();
+            assert_eq!(found(&all, Some("of-the-machine")).await, order[first].0);
+            // Half of it is a mistake, and no reason to go on to the next.
+            if let [half, _, ..] = order[first].1 {
+                let rest = order[first + 1..].iter().flat_map(|(_, variables)| *variables).copied();
+                let said = found(&[*half].into_iter().chain(rest).collect::<Vec<_>>(), Some("m")).await;
+                assert!(said.starts_with("the environment: "), "{said}");
+            }
+        }
+        assert_eq!(found(&[], Some("of-the-machine")).await, "of-the-machine");
+        let said = found(&[], None).await;
+        let looked_for = [
+            "TENCENTCLOUD_SECRET_ID and TENCENTCLOUD_SECRET_KEY in the environment",
+            "the file /etc/tencentcloud/credentials",
+            "a profile of tccli (HOME is not set)",
+            "credentials of systemd (CREDENTIALS_DIRECTORY is not set)",
+            "TKE_REGION, TKE_PROVIDER_ID, TKE_WEB_IDENTITY_TOKEN_FILE, TKE_ROLE_ARN in the environment",
+            "a role of this machine",
+        ];
+        assert_eq!(said, format!("no credential found: looked for {}", looked_for.join(", ")));
     }
 
     #[test]

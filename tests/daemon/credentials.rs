@@ -5,7 +5,8 @@ use crate::process::{Setup, World, contains_secret, disk};
 /// So many backups, each with a credential that was not there before; and a log that says all there is to say.
 fn backs_up_with(rounds: usize, source: impl Fn(&str) -> String) {
     let world = World::new(Setup::default());
-    let role = r#"[{"arn":"qcs::cam::uin/100:roleName/backup","external_id":"of-ours","identity":"role/backup"}]"#;
+    let role =
+        r#"[{"arn":"qcs::cam::uin/100:roleName/backup","external_id":"of-ours","identity":"role/backup"}]"#;
     world.ask("POST", "/_sim/roles", role);
     world.ask("POST", "/_sim/machine", r#"{"role":"backup","life_s":3,"rotate_s":2}"#);
     let config = std::fs::read_to_string(world.config()).unwrap();
