@@ -24,7 +24,13 @@ fn backs_up_with(rounds: usize, source: impl Fn(&str) -> String) {
     let mut daemon = Daemon::spawn(command);
     daemon.until("daemon.ready");
     for number in 0..rounds {
-        let refreshed = daemon.until("credentials.refreshed");
+        let refreshed = loop {
+            let line = daemon.next().expect("a daemon that runs");
+            assert_ne!(line["event"], "credentials.failed", "{line}");
+            if line["event"] == "credentials.refreshed" {
+                break line;
+            }
+        };
         let message = refreshed["message"].as_str().unwrap();
         assert!(message.contains(": a new credential; next renewal 20"), "{message}");
         world.json(&["backup", &disk(0), "--json", "--no-wait", "--request-id", &number.to_string()]);
