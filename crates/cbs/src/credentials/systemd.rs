@@ -1,6 +1,6 @@
 //! Credentials that systemd hands to its service.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -50,7 +50,7 @@ impl Systemd {
     }
 }
 
-async fn find(id: &PathBuf, key: &PathBuf, token: &PathBuf) -> Result<Vec<Version>, CredentialsError> {
+async fn find(id: &Path, key: &Path, token: &Path) -> Result<Vec<Version>, CredentialsError> {
     let found = (files::version(id).await?, files::version(key).await?);
     let (found_id, found_key) = match found {
         (Some(id), Some(key)) => (id, key),
