@@ -30,6 +30,12 @@ const ASSUMED: (&str, &str) = (
     "{ source: assume-role, role_arn: 'qcs::cam::uin/100:roleName/backup', external_id: of-ours, duration: 30m }",
     "AssumeRole",
 );
+/// One temporary credential asks for another.
+const BY_MACHINE: (&str, &str) = (
+    "{ source: assume-role, role_arn: 'qcs::cam::uin/100:roleName/backup', external_id: of-ours, duration: 30m, \
+     from: { source: cvm-role } }",
+    "AssumeRole",
+);
 const POD: (&str, &str) = ("{ source: tke-oidc, duration: 30m }", "AssumeRoleWithWebIdentity");
 
 /// Two targets that share a source: five disks each twenty minutes, three each hour, at the same instant.
@@ -217,6 +223,11 @@ async fn half_a_day_on_an_assumed_role() {
     half_a_day(ASSUMED, 40..=49).await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn half_a_day_on_a_role_that_a_machines_role_assumes() {
+    half_a_day(BY_MACHINE, 40..=49).await;
+}
+
 /// With 5 to 4 minutes left.
 #[tokio::test(start_paused = true)]
 async fn half_a_day_on_the_role_of_a_machine() {
@@ -287,6 +298,8 @@ async fn an_issuer_that_is_away_for_an_hour_delays_and_loses_nothing() {
     let last_good = day.said(Kind::BackupCompleted).last().unwrap().fields.due.clone();
     assert_eq!(last_good.as_deref(), Some("2026-11-24T02:40:00Z"));
     assert_eq!(day.said(Kind::CredentialsFailed).len(), 1, "{:#?}", day.said(Kind::CredentialsFailed));
+    let place = |wanted: Kind| day.events.iter().rposition(|event| event.kind == wanted).unwrap();
+    assert!(place(Kind::CredentialsRefreshed) > place(Kind::CredentialsFailed), "its end was not said");
     let failed = &day.said(Kind::CredentialsFailed)[0].message;
     assert!(failed.contains("metadata.tencentyun.com: no answer within 2 s"), "{failed}");
 }
