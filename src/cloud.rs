@@ -1,7 +1,9 @@
 //! The cloud as tasks see it: what to ask, and answers in the words of `backup_core`.
 //!
 //! Responsible for one client a target, and for translating its replies and errors. It refuses to decide what
-//! follows from them.
+//! follows from them. Where credentials come from is `credentials.rs`.
+
+mod credentials;
 
 use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroU32;
@@ -12,14 +14,15 @@ use backup_core::reconcile::Listed;
 use backup_core::retry::Class;
 use backup_core::run::{Look, Reply, Sighting};
 use backup_core::{BackupId, DiskId, InvalidId, TargetName};
-use cbs::credentials::{Environment, ProvideCredentials, SdkFile};
 use cbs::limiter::{Lane, LaneSettings, LaneSnapshot, Lanes, Permit, Priority};
 use cbs::transport::{ReqwestTransport, Timeouts, Transport, TransportError, proxy_for};
 use cbs::{Action, BackupState, BackupsQuery, Client, DiskBackup, DisksQuery, Page, Ports, Settings};
 use jiff::SignedDuration;
 
+use self::credentials::Sources;
+pub use self::credentials::{Issuers, MakeIssuers, Source};
 use crate::clock::Clock;
-use crate::config::{Config, CredentialSource, Target};
+use crate::config::{Config, Target};
 use crate::report::chain;
 
 /// Codes that say that a backup of the disk is being made.
@@ -35,6 +38,7 @@ pub struct Cloud {
     client: Client,
     /// What is wrong with the credential, by the last call that says something of it.
     credential: Arc<Mutex<Option<String>>>,
+    source: Source,
 }
 
 /// What a create was answered.
@@ -179,6 +183,12 @@ impl Cloud {
         self.client.forget_server_time();
     }
 
+    /// Where its credential comes from.
+    #[must_use]
+    pub fn source(&self) -> &Source {
+        &self.source
+    }
+
     /// What is wrong with the credential, in words; none if it was good when it was last used.
     #[must_use]
     pub fn credential_problem(&self) -> Option<String> {
@@ -189,6 +199,8 @@ impl Cloud {
     fn heed<T>(&self, answer: Result<T, cbs::Error>) -> Result<T, cbs::Error> {
         let problem = match &answer {
             Ok(_) => None,
+            // Why there is none is for the source to say, once for all its targets.
+            Err(error) if error.code.is_none() && self.source.provider.health().is_some() => return answer,
             Err(error) if is_of_the_credential(error) => Some(chain(error)),
             // Without a word of the cloud nothing is known; with another word it was good enough to be heard.
             Err(error) if error.request_id.is_none() => return answer,
@@ -248,7 +260,7 @@ pub type MakeTransport = dyn Fn(&Target) -> Result<Arc<dyn Transport>, Transport
 pub struct Clouds {
     lanes: Arc<Lanes>,
     clock: Arc<dyn Clock>,
-    environment: BTreeMap<String, String>,
+    sources: Sources,
     transport: Box<MakeTransport>,
 }
 
@@ -261,7 +273,7 @@ impl Clouds {
         guard: Duration,
         seed: u64,
     ) -> Self {
-        Self::over(clock, environment, guard, seed, |target| {
+        Self::over(clock, environment, guard, seed, Issuers::network, |target| {
             let timeouts = Timeouts { connect: target.connect_timeout, call: target.call_timeout };
             Ok(Arc::new(
                 ReqwestTransport::new(timeouts)
@@ -270,16 +282,19 @@ impl Clouds {
         })
     }
 
-    /// Clients over another transport.
+    /// Clients over another transport, with credentials of other issuers.
     pub fn over(
         clock: Arc<dyn Clock>,
         environment: BTreeMap<String, String>,
         guard: Duration,
         seed: u64,
+        issuers: impl Fn() -> Result<Issuers, TransportError> + Send + Sync + 'static,
         transport: impl Fn(&Target) -> Result<Arc<dyn Transport>, TransportError> + Send + Sync + 'static,
     ) -> Self {
         let lanes = Arc::new(Lanes::new(LaneSettings { guard, seed, ..LaneSettings::default() }));
-        Self { lanes, clock, environment, transport: Box::new(transport) }
+        // Another stream than that of the lanes.
+        let sources = Sources::new(Arc::clone(&clock), environment, Box::new(issuers), !seed);
+        Self { lanes, clock, sources, transport: Box::new(transport) }
     }
 
     /// A client for each target of a configuration, with lanes at the rates that it asks for.
@@ -288,6 +303,8 @@ impl Clouds {
     /// When a transport cannot be made.
     pub fn of(&self, config: &Config) -> Result<BTreeMap<TargetName, Cloud>, TransportError> {
         self.lanes.ask_anew();
+        self.sources
+            .keep_only(&config.targets.values().map(|target| &target.credentials).collect::<Vec<_>>());
         let each = |(name, target): (&TargetName, &Target)| Ok((name.clone(), self.cloud(target)?));
         config.targets.iter().map(each).collect()
     }
@@ -296,44 +313,22 @@ impl Clouds {
         let endpoint = target.endpoint.parse().map_err(|error: cbs::client::InvalidEndpoint| {
             TransportError::because(cbs::transport::Failure::Invalid, error)
         })?;
+        let source = self.sources.get(&target.credentials)?;
         let settings = Settings {
             region: target.region.clone(),
             endpoint,
-            identity: identity(&target.credentials),
+            identity: source.name.clone(),
             rate_limit: NonZeroU32::new(target.rate_limit),
             timeout: target.call_timeout,
             request_client: format!("cbs-backupd_{}", env!("CARGO_PKG_VERSION")),
         };
         let ports = Ports {
-            credentials: self.credentials(&target.credentials),
+            credentials: Arc::clone(&source.provider),
             transport: (self.transport)(target)?,
             clock: Arc::new(ForCloud(Arc::clone(&self.clock))),
             lanes: Arc::clone(&self.lanes),
         };
-        Ok(Cloud { client: Client::new(settings, ports), credential: Arc::default() })
-    }
-
-    fn credentials(&self, source: &CredentialSource) -> Arc<dyn ProvideCredentials> {
-        let environment = self.environment.clone();
-        let lookup = move |name: &str| environment.get(name).cloned();
-        match source {
-            CredentialSource::Environment => Arc::new(Environment::new(lookup)),
-            CredentialSource::File { path, profile } => {
-                let paths = path.clone().map_or_else(|| SdkFile::usual_paths(lookup), |path| vec![path]);
-                Arc::new(SdkFile::first_of(paths).section(profile.clone()))
-            }
-        }
-    }
-}
-
-/// Who calls, as far as limits go: targets whose credential comes from one place share their lanes.
-fn identity(source: &CredentialSource) -> String {
-    match source {
-        CredentialSource::Environment => "environment".to_owned(),
-        CredentialSource::File { path, profile } => {
-            let path = path.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
-            format!("file:{path}#{profile}")
-        }
+        Ok(Cloud { client: Client::new(settings, ports), credential: Arc::default(), source })
     }
 }
 

@@ -3,6 +3,7 @@
 //! Responsible for a file whose every mistake is said at once, with its place and what was expected, and for
 //! types that cannot hold a mistake. It refuses a file as a whole: nothing of a faulty one is used.
 
+mod credentials;
 mod fields;
 mod jobs;
 mod layers;
@@ -67,8 +68,10 @@ pub struct Target {
 }
 
 /// Where a credential comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum CredentialSource {
+    /// The first of all others that needs nothing to be said of it and is in use.
+    Auto,
     /// Environment variables.
     Environment,
     /// An ini file as the vendor's SDKs read it.
@@ -78,6 +81,53 @@ pub enum CredentialSource {
         /// The section.
         profile: String,
     },
+    /// A profile of the vendor's command line.
+    Tccli {
+        /// The file; that of the profile where there is none.
+        path: Option<PathBuf>,
+        /// The profile; the command line's own choice where there is none.
+        profile: Option<String>,
+    },
+    /// Files that systemd hands to its service.
+    Systemd {
+        /// What stands before their names.
+        prefix: String,
+    },
+    /// The role that is bound to this machine.
+    CvmRole {
+        /// The role; what the metadata service names where there is none.
+        role: Option<String>,
+        /// Scheme and host of the metadata service.
+        endpoint: String,
+    },
+    /// A role that another credential may assume.
+    AssumeRole(Box<AssumedRole>),
+    /// The role of a workload of a TKE cluster.
+    TkeOidc {
+        /// How the cloud's audit log names the session.
+        session_name: String,
+        /// How long a credential lives.
+        duration: Duration,
+        /// Scheme and host of the Security Token Service.
+        endpoint: String,
+    },
+}
+
+/// A role that another credential may assume.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct AssumedRole {
+    /// Where that other credential comes from.
+    pub from: CredentialSource,
+    /// The role.
+    pub role_arn: String,
+    /// What its owner asks of other accounts.
+    pub external_id: Option<String>,
+    /// How the cloud's audit log names the session.
+    pub session_name: String,
+    /// How long a credential lives.
+    pub duration: Duration,
+    /// Scheme and host of the Security Token Service.
+    pub endpoint: String,
 }
 
 /// A named entry: which disks, when.

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 
-use cbs_backupd::config::Config;
+use cbs_backupd::config::{AssumedRole, Config, CredentialSource};
 
 fn parse(text: &str) -> Result<Config, String> {
     Config::parse("config.yaml", text, &BTreeMap::new()).map_err(|errors| errors.to_string())
@@ -94,6 +95,56 @@ fn the_environment_is_laid_over_scalars_outside_jobs() {
     ] {
         assert!(errors.contains(part), "{part}\n{errors}");
     }
+}
+
+#[test]
+fn every_source_of_credentials_is_read_with_its_defaults() {
+    let read = |source: &str| {
+        let minimal = include_str!("../config/minimal.yaml");
+        let text =
+            minimal.replace("ap-guangzhou }", &format!("ap-guangzhou, credentials: {{ {source} }} }}"));
+        assert_ne!(text, minimal);
+        let config = parse(&text).unwrap_or_else(|errors| panic!("{errors}"));
+        config.targets.values().next().unwrap().credentials.clone()
+    };
+    let (sts, hours) = ("https://sts.tencentcloudapi.com".to_owned(), Duration::from_secs(7_200));
+    let session_name = "cbs-backupd".to_owned();
+    assert_eq!(read("source: auto"), CredentialSource::Auto);
+    assert_eq!(read("source: tccli"), CredentialSource::Tccli { path: None, profile: None });
+    assert_eq!(
+        read("source: tccli, profile: ops"),
+        CredentialSource::Tccli { path: None, profile: Some("ops".to_owned()) }
+    );
+    assert_eq!(read("source: systemd, prefix: a-"), CredentialSource::Systemd { prefix: "a-".to_owned() });
+    assert_eq!(
+        read("source: cvm-role"),
+        CredentialSource::CvmRole { role: None, endpoint: "http://metadata.tencentyun.com".to_owned() }
+    );
+    assert_eq!(
+        read("source: tke-oidc"),
+        CredentialSource::TkeOidc {
+            session_name: session_name.clone(),
+            duration: hours,
+            endpoint: sts.clone()
+        }
+    );
+    let role_arn = "qcs::cam::uin/1:roleName/x";
+    let assumed = |from, external_id: Option<&str>| {
+        CredentialSource::AssumeRole(Box::new(AssumedRole {
+            from,
+            role_arn: role_arn.to_owned(),
+            external_id: external_id.map(str::to_owned),
+            session_name: session_name.clone(),
+            duration: hours,
+            endpoint: sts.clone(),
+        }))
+    };
+    let source = format!("source: assume-role, role_arn: '{role_arn}'");
+    assert_eq!(read(&source), assumed(CredentialSource::Environment, None));
+    assert_eq!(
+        read(&format!("{source}, external_id: 'of:ours', from: {{ source: systemd }}")),
+        assumed(CredentialSource::Systemd { prefix: String::new() }, Some("of:ours"))
+    );
 }
 
 #[test]

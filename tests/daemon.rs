@@ -5,6 +5,8 @@
 
 #[path = "daemon/clocks.rs"]
 mod clocks;
+#[path = "daemon/credentials.rs"]
+mod credentials;
 #[path = "daemon/damage.rs"]
 mod damage;
 mod process;

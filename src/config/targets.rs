@@ -5,13 +5,11 @@ use std::time::Duration;
 
 use backup_core::TargetName;
 
-use super::fields::{Expected, Fields, NAME, absolute, add, duration, number, or, text, wrong};
+use super::credentials::credentials;
+use super::fields::{Expected, Fields, NAME, add, duration, number, or, text, wrong};
 use super::mistakes::Mistakes;
 use super::tree::{Node, Value};
 use super::{CredentialSource, Target};
-
-const SOURCES: [&str; 2] = ["environment", "file"];
-const SOURCES_LATER: [&str; 6] = ["auto", "tccli", "systemd", "cvm-role", "assume-role", "tke-oidc"];
 
 /// Targets by name; one whose own values are wrong is none, so that jobs may still name it.
 pub(super) type Targets = BTreeMap<TargetName, Option<Target>>;
@@ -87,7 +85,7 @@ fn region(node: &Node) -> Result<String, Expected> {
         .ok_or_else(|| "a region, such as `ap-guangzhou`".to_owned())
 }
 
-fn endpoint(node: &Node) -> Result<String, Expected> {
+pub(super) fn endpoint(node: &Node) -> Result<String, Expected> {
     let expected = || "scheme and host, such as `https://cbs.ap-guangzhou.tencentcloudapi.com`".to_owned();
     let text = text(node).map_err(|_| expected())?;
     let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")).ok_or_else(expected)?;
@@ -97,39 +95,4 @@ fn endpoint(node: &Node) -> Result<String, Expected> {
         return Err(expected());
     }
     Ok(text.trim_end_matches('/').to_owned())
-}
-
-fn credentials(node: &Node, mistakes: &mut Mistakes) -> Option<CredentialSource> {
-    let mut fields = Fields::of(node, "a mapping such as `{ source: environment }`", mistakes)?;
-    let source = fields.required("source", "source: environment", mistakes, |node| {
-        let word = text(node).unwrap_or_default();
-        if SOURCES.contains(&word) {
-            Ok(word == "file")
-        } else if SOURCES_LATER.contains(&word) {
-            Err(format!("`environment` or `file` (`{word}` is not carried out by this version yet)"))
-        } else {
-            Err("`environment` or `file`".to_owned())
-        }
-    });
-    let file = source == Some(true);
-    let path = file.then(|| fields.optional("path", mistakes, absolute)).flatten();
-    let profile = file
-        .then(|| {
-            or(&mut fields, "profile", "default".to_owned(), mistakes, |node| text(node).map(str::to_owned))
-        })
-        .flatten();
-    for key in ["path", "profile"] {
-        if let (Some(false), Some(node)) = (source, fields.node(key)) {
-            add(
-                mistakes,
-                node,
-                format!("`{key}` goes with `source: file` alone; expected that, or no `{key}`"),
-            );
-        }
-    }
-    fields.finish(&[], mistakes);
-    match source? {
-        true => Some(CredentialSource::File { path, profile: profile? }),
-        false => Some(CredentialSource::Environment),
-    }
 }

@@ -98,9 +98,9 @@ kinds! {
     LaneThrottled = "lane.throttled", Warn;
     /// The lane is at its full rate again.
     LaneRecovered = "lane.recovered", Info;
-    /// The credential could not be had, or the cloud refuses it.
+    /// The credential could not be had or renewed, or the cloud refuses it.
     CredentialsFailed = "credentials.failed", Error;
-    /// It is good again.
+    /// It was renewed, or is good again.
     CredentialsRefreshed = "credentials.refreshed", Info;
     /// The wall clock and the cloud's, or its own past, disagree.
     ClockWrong = "clock.wrong", Error;

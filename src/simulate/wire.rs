@@ -6,7 +6,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use cbs::transport::{Failure, HttpRequest, HttpResponse, Transport, TransportError};
+use cbs::transport::{Failure, Fetch, HttpRequest, HttpResponse, Transport, TransportError};
 use cbs_sim::{Outcome, Request, Sim};
 use futures_util::future::BoxFuture;
 
@@ -64,6 +64,7 @@ impl Net {
 }
 
 /// The network's port of one life.
+#[derive(Clone)]
 pub(super) struct Wire {
     pub(super) life: Arc<Life>,
     pub(super) sim: Sim,
@@ -84,37 +85,60 @@ impl Transport for Wire {
             }
             let headers: Vec<_> =
                 request.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
-            let arriving = Request::post(&headers, request.body.clone());
-            let reply = if way.is_zero() {
-                let reply = self.sim.handle(&arriving);
-                self.life.pass_or_die().await;
-                reply
-            } else {
-                let sim = self.sim.clone();
-                // A task of its own: bytes that have left do not come back when their sender dies.
-                let arrival = tokio::spawn(async move {
-                    tokio::time::sleep(way).await;
-                    sim.handle(&arriving)
-                });
-                self.life.pass_or_die().await;
-                arrival.await.map_err(|error| TransportError::because(Failure::Closed, error))?
-            };
-            tokio::time::sleep(reply.delay).await;
-            self.life.pass_or_die().await;
-            match reply.outcome {
-                Outcome::Respond(response) => Ok(HttpResponse {
-                    status: response.status,
-                    date: response.header("Date").map(str::to_owned),
-                    content_type: response.header("Content-Type").map(str::to_owned),
-                    retry_after: response.header("Retry-After").map(str::to_owned),
-                    body: response.body,
-                }),
-                Outcome::DropConnection | Outcome::ResetConnection => {
-                    Err(TransportError::new(Failure::Closed))
-                }
-                Outcome::NeverReply => std::future::pending().await,
-                Outcome::TruncatedBody(..) => Err(TransportError::new(Failure::CutShort)),
-            }
+            self.carry(Request::post(&headers, request.body.clone()), way).await
         })
+    }
+}
+
+impl Fetch for Wire {
+    fn get(&self, url: String) -> BoxFuture<'_, Result<HttpResponse, TransportError>> {
+        Box::pin(async move {
+            self.life.pass_or_die().await;
+            let Some(way) = self.net.way("GET") else {
+                return Err(TransportError::new(Failure::Connect));
+            };
+            let path = url.splitn(4, '/').nth(3).map_or_else(|| "/".to_owned(), |path| format!("/{path}"));
+            self.carry(Request { method: "GET".to_owned(), path, ..Request::post(&[], "") }, way).await
+        })
+    }
+}
+
+impl std::fmt::Debug for Wire {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Wire")
+    }
+}
+
+impl Wire {
+    /// What becomes of a request that has left and is on its way for so long.
+    async fn carry(&self, arriving: Request, way: Duration) -> Result<HttpResponse, TransportError> {
+        let reply = if way.is_zero() {
+            let reply = self.sim.handle(&arriving);
+            self.life.pass_or_die().await;
+            reply
+        } else {
+            let sim = self.sim.clone();
+            // A task of its own: bytes that have left do not come back when their sender dies.
+            let arrival = tokio::spawn(async move {
+                tokio::time::sleep(way).await;
+                sim.handle(&arriving)
+            });
+            self.life.pass_or_die().await;
+            arrival.await.map_err(|error| TransportError::because(Failure::Closed, error))?
+        };
+        tokio::time::sleep(reply.delay).await;
+        self.life.pass_or_die().await;
+        match reply.outcome {
+            Outcome::Respond(response) => Ok(HttpResponse {
+                status: response.status,
+                date: response.header("Date").map(str::to_owned),
+                content_type: response.header("Content-Type").map(str::to_owned),
+                retry_after: response.header("Retry-After").map(str::to_owned),
+                body: response.body,
+            }),
+            Outcome::DropConnection | Outcome::ResetConnection => Err(TransportError::new(Failure::Closed)),
+            Outcome::NeverReply => std::future::pending().await,
+            Outcome::TruncatedBody(..) => Err(TransportError::new(Failure::CutShort)),
+        }
     }
 }

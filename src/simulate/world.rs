@@ -18,7 +18,7 @@ use super::wire::{Net, Network, Wire};
 use super::witness::Witness;
 use crate::app::{App, Idle, Parts, Settings};
 use crate::clock::{Clock, SteppedClock, Time};
-use crate::cloud::Clouds;
+use crate::cloud::{Clouds, Issuers};
 use crate::config::Config;
 use crate::daemon::Daemon;
 use crate::journal::{Blocking, Filter, Gate, Journal, JournalError, Open, Row, SharedError, Sqlite};
@@ -93,6 +93,7 @@ pub struct World {
     pub witness: Arc<Witness>,
     config: Mutex<Arc<Config>>,
     key: AtomicU64,
+    environment: Mutex<BTreeMap<String, String>>,
     seed: u64,
     idle: Idle,
     tamper: Tamper,
@@ -121,6 +122,7 @@ impl World {
             truth,
             config: Mutex::new(Arc::new(config)),
             key: AtomicU64::new(0),
+            environment: Mutex::default(),
             seed,
             idle,
             tamper,
@@ -158,6 +160,12 @@ impl World {
         self.key.store(generation, Ordering::Relaxed);
     }
 
+    /// The next daemons find this variable in their environment, besides the credential.
+    pub fn set_variable(&self, name: &str, value: &str) {
+        let mut environment = self.environment.lock().unwrap_or_else(PoisonError::into_inner);
+        environment.insert(name.to_owned(), value.to_owned());
+    }
+
     /// A daemon begins to live.
     ///
     /// # Errors
@@ -174,6 +182,7 @@ impl World {
             self.environment(),
             config.guard,
             random.draw(),
+            self.issuers(life),
             self.wires(life),
         );
         let pen = Pen {
@@ -195,9 +204,29 @@ impl World {
 
     fn environment(&self) -> BTreeMap<String, String> {
         let key = key(self.key.load(Ordering::Relaxed));
-        [("TENCENTCLOUD_SECRET_ID", key.secret_id), ("TENCENTCLOUD_SECRET_KEY", key.secret_key)]
-            .map(|(name, value)| (name.to_owned(), value))
-            .into()
+        let mut environment = self.environment.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        environment.extend(
+            [("TENCENTCLOUD_SECRET_ID", key.secret_id), ("TENCENTCLOUD_SECRET_KEY", key.secret_key)]
+                .map(|(name, value)| (name.to_owned(), value)),
+        );
+        environment
+    }
+
+    fn wire(&self, life: &Arc<Life>) -> Wire {
+        Wire {
+            life: Arc::clone(life),
+            sim: self.sim.clone(),
+            net: Arc::clone(&self.net),
+            witness: Arc::clone(&self.witness),
+        }
+    }
+
+    fn issuers(
+        &self,
+        life: &Arc<Life>,
+    ) -> impl Fn() -> Result<Issuers, TransportError> + Send + Sync + 'static {
+        let (wire, around) = (self.wire(life), self.tamper.transport);
+        move || Ok(Issuers { sts: around(Arc::new(wire.clone())), metadata: Arc::new(wire.clone()) })
     }
 
     fn wires(
@@ -205,16 +234,8 @@ impl World {
         life: &Arc<Life>,
     ) -> impl Fn(&crate::config::Target) -> Result<Arc<dyn Transport>, TransportError> + Send + Sync + 'static
     {
-        let (life, sim, net) = (Arc::clone(life), self.sim.clone(), Arc::clone(&self.net));
-        let (witness, around) = (Arc::clone(&self.witness), self.tamper.transport);
-        move |_| {
-            Ok(around(Arc::new(Wire {
-                life: Arc::clone(&life),
-                sim: sim.clone(),
-                net: Arc::clone(&net),
-                witness: Arc::clone(&witness),
-            })))
-        }
+        let (wire, around) = (self.wire(life), self.tamper.transport);
+        move |_| Ok(around(Arc::new(wire.clone())))
     }
 
     /// All rows of the journal, the latest due first.

@@ -14,7 +14,8 @@ use super::clock_check::ClockCheck;
 use super::driver::{InFlight, Task};
 use super::requests;
 use crate::app::App;
-use crate::report::{Event, Kind};
+use crate::cloud::{Cloud, Source};
+use crate::report::{Event, Kind, chain};
 
 /// The task.
 #[derive(Default)]
@@ -22,7 +23,18 @@ pub struct Watch {
     clock: ClockCheck,
     /// Targets whose credential was said to have failed.
     locked_out: BTreeSet<TargetName>,
+    /// What was said of the sources that renew their credentials.
+    renewed: Vec<Renewals>,
     slowed: BTreeMap<(TargetName, &'static str), bool>,
+}
+
+/// What was said of a source.
+struct Renewals {
+    source: Source,
+    /// How many renewals.
+    count: u64,
+    /// That it fails.
+    failed: bool,
 }
 
 impl Task for Watch {
@@ -42,6 +54,7 @@ impl Task for Watch {
         }
         self.notice_lanes(app);
         self.notice_credentials(app);
+        self.tend_credentials(app);
         app.parts.idle.watch.min(wait)
     }
 }
@@ -57,6 +70,41 @@ impl Watch {
                 _ => continue,
             };
             app.say(&Event::new(kind, message).with(|fields| fields.target = Some(target.to_string())));
+        }
+    }
+
+    /// Has credentials renewed that are due, whether a call wants them or not: none is to find one that has ended.
+    fn tend_credentials(&mut self, app: &App) {
+        let settings = app.settings();
+        let in_use = |said: &Renewals| settings.clouds.values().any(|cloud| cloud.source().is(&said.source));
+        self.renewed.retain(in_use);
+        for source in settings.clouds.values().map(Cloud::source) {
+            if !self.renewed.iter().any(|said| said.source.is(source)) {
+                self.renewed.push(Renewals { source: source.clone(), count: 0, failed: false });
+            }
+        }
+        for said in &mut self.renewed {
+            let Source { name, provider } = &said.source;
+            provider.tend();
+            let Some(health) = provider.health() else { continue };
+            let next = health.next.map_or_else(String::new, |next| format!("; next renewal {next:.0}"));
+            match &health.trouble {
+                Some(error) if !std::mem::replace(&mut said.failed, true) => {
+                    let until = health.expires.map_or_else(
+                        || "there is none".to_owned(),
+                        |end| format!("the one at hand is good until {end:.0}"),
+                    );
+                    let message = format!("{name}: no new credential, {until}: {}", chain(&**error));
+                    app.say(&Event::new(Kind::CredentialsFailed, message));
+                }
+                Some(_) => {}
+                None if health.renewals != said.count || said.failed => {
+                    let message = format!("{name}: a new credential{next}");
+                    (said.count, said.failed) = (health.renewals, false);
+                    app.say(&Event::new(Kind::CredentialsRefreshed, message));
+                }
+                None => {}
+            }
         }
     }
 

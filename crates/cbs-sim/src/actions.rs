@@ -8,6 +8,7 @@ use crate::error::ApiError;
 use crate::faults::Fate;
 use crate::params::{Field, Params};
 
+mod assume_role;
 mod create_disk_backup;
 mod delete_disk_backups;
 mod describe_disk_backups;
@@ -19,6 +20,17 @@ const ACTIONS: &[&Action] = &[
     &describe_disk_backups::ACTION,
     &describe_disks::ACTION,
 ];
+
+/// Those of the Security Token Service.
+const STS: &[&Action] = &[&assume_role::SIGNED, &assume_role::WITH_WEB_IDENTITY];
+
+/// The one action that takes no signature: `Authorization: SKIP`.
+pub(crate) const UNSIGNED: &str = "AssumeRoleWithWebIdentity";
+
+/// Whose an action is, by the scope of its signature and its version.
+pub(crate) fn service(name: &str) -> (&'static str, &'static str) {
+    if STS.iter().any(|action| action.name == name) { ("sts", "2018-08-13") } else { ("cbs", "2017-03-12") }
+}
 
 /// An action: what it takes, how often it may be called, what it does.
 pub(crate) struct Action {
@@ -43,7 +55,7 @@ pub(crate) type Answer = Map<String, Value>;
 
 /// The action of this name.
 pub(crate) fn find(name: &str) -> Option<&'static Action> {
-    ACTIONS.iter().copied().find(|action| action.name == name)
+    ACTIONS.iter().chain(STS).copied().find(|action| action.name == name)
 }
 
 /// A listing as the vendor answers it.

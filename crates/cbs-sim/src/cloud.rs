@@ -9,6 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::error::ApiError;
 use crate::faults::Fate;
+use crate::issuer::Issuer;
 use crate::ledger::BackupRecord;
 use crate::random::Random;
 use crate::world::{Choices, Disk, DiskState, Timings};
@@ -22,6 +23,7 @@ pub(crate) struct Cloud {
     /// The disk of each backup that was ever made or loaded.
     homes: HashMap<String, String>,
     gone: Vec<BackupRecord>,
+    pub(crate) issuer: Issuer,
 }
 
 /// A disk and what is kept of it.
@@ -86,7 +88,13 @@ impl Shelf {
 }
 
 impl Cloud {
-    pub(crate) fn new(seed: u64, timings: Timings, choices: Choices, disks: Vec<Disk>) -> Self {
+    pub(crate) fn new(
+        seed: u64,
+        timings: Timings,
+        choices: Choices,
+        disks: Vec<Disk>,
+        issuer: Issuer,
+    ) -> Self {
         let mut cloud = Self {
             choices,
             timings,
@@ -94,6 +102,7 @@ impl Cloud {
             disks: BTreeMap::new(),
             homes: HashMap::new(),
             gone: Vec::new(),
+            issuer,
         };
         for disk in disks {
             cloud.put_disk(disk);

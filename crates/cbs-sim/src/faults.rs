@@ -157,6 +157,20 @@ impl Effect {
         matches!(self, Self::ClockSkew { .. } | Self::Limit { .. })
     }
 
+    /// Whether the work is not done.
+    pub(crate) fn prevents(&self) -> bool {
+        matches!(
+            self,
+            Self::Error { .. }
+                | Self::Http { executed: false, .. }
+                | Self::TruncatedJson { executed: false }
+                | Self::ShortBody { executed: false }
+                | Self::Drop { executed: false }
+                | Self::Reset { executed: false }
+                | Self::Timeout { executed: false }
+        )
+    }
+
     /// The word that stands for it in the script and in the ledger.
     pub(crate) fn name(&self) -> &'static str {
         match self {

@@ -11,13 +11,12 @@ use serde_json::Value;
 use crate::actions::{self, Action};
 use crate::error::ApiError;
 use crate::faults::Conditions;
+use crate::issuer::Issuer;
 use crate::params::{Params, missing};
 use crate::request::Request;
 use crate::verify::verify;
 use crate::world::Credential;
 
-const SERVICE: &str = "cbs";
-const VERSION: &str = "2017-03-12";
 /// Bytes of a body, at most.
 pub(crate) const LARGEST_BODY: usize = 10 << 20;
 
@@ -89,8 +88,9 @@ impl Judge {
         body: Option<&Value>,
         now: Timestamp,
         conditions: Conditions,
+        issuer: &Issuer,
     ) -> Verdict<'a> {
-        let identity = match self.caller(request, now, conditions) {
+        let identity = match self.caller(request, now, conditions, issuer) {
             Ok(identity) => identity,
             Err(error) => return Verdict { identity: None, result: Err(error) },
         };
@@ -98,14 +98,26 @@ impl Judge {
         Verdict { identity: Some(identity), result }
     }
 
-    fn caller(&self, request: &Request, now: Timestamp, conditions: Conditions) -> Result<String, ApiError> {
+    fn caller(
+        &self,
+        request: &Request,
+        now: Timestamp,
+        conditions: Conditions,
+        issuer: &Issuer,
+    ) -> Result<String, ApiError> {
         if request.body.len() > LARGEST_BODY {
             return Err(ApiError::new("RequestSizeLimitExceeded", "The request is larger than 10 MB."));
         }
         if request.method != "POST" || request.path != "/" {
             return Err(ApiError::new("UnsupportedProtocol", "Only POST requests to `/` are supported."));
         }
-        verify(request, SERVICE, &self.credentials, conditions.skewed(now))
+        let action = request.header("X-TC-Action").unwrap_or_default();
+        if action == actions::UNSIGNED && request.header("Authorization") == Some("SKIP") {
+            return Ok("unsigned".to_owned());
+        }
+        let permanent = self.credentials.iter().map(|credential| (credential, None));
+        let (service, _) = actions::service(action);
+        verify(request, service, permanent.chain(issuer.issued()), conditions.skewed(now))
             .map(|credential| credential.identity().to_owned())
     }
 
@@ -156,7 +168,7 @@ fn admit<'a>(request: &'a Request, body: Option<&Value>) -> Result<Admitted<'a>,
         ApiError::new("InvalidAction", format!("The request action=`{name}` is invalid or not found."))
     })?;
     let version = header("X-TC-Version")?;
-    if version != VERSION {
+    if version != actions::service(name).1 {
         return Err(ApiError::new(
             "NoSuchVersion",
             format!("The version `{version}` of the API does not exist."),

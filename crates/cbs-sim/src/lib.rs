@@ -1,4 +1,5 @@
-//! A stand-in for the API of Tencent Cloud Block Storage: it verifies, limits, executes, and fails on purpose.
+//! A stand-in for the API of Tencent Cloud Block Storage: it verifies, limits, executes, and fails on purpose. With
+//! it come those who issue temporary credentials: the Security Token Service and a machine's metadata service.
 //!
 //! [`Sim::handle`] is the whole of it: synchronous, without a runtime, on a clock that the caller gives. A test
 //! calls it in its own process; [`server::serve`] puts it on a TCP port. Every request and every backup is in
@@ -13,8 +14,10 @@ mod actions;
 mod cloud;
 mod error;
 mod faults;
+mod issuer;
 mod judge;
 mod ledger;
+mod metadata;
 mod params;
 mod random;
 mod request;
@@ -29,5 +32,6 @@ pub use ledger::{BackupRecord, Ledger, RequestRecord};
 pub use request::{Outcome, Reply, Request, Response};
 pub use sim::{Clock, Sim};
 pub use world::{
-    Choices, CreateTime, Credential, Disk, DiskState, ExistingBackup, MissingIds, Timings, World,
+    Choices, CreateTime, Credential, Disk, DiskState, ExistingBackup, Machine, MissingIds, Role, Timings,
+    WebIdentity, World,
 };

@@ -87,6 +87,10 @@ impl Params {
         self.0.get(name)?.as_str()
     }
 
+    pub(crate) fn number(&self, name: &str) -> Option<u64> {
+        self.0.get(name)?.as_u64()
+    }
+
     pub(crate) fn required_text(&self, name: &'static str) -> Result<&str, ApiError> {
         self.text(name).ok_or_else(|| missing(name))
     }

@@ -8,6 +8,9 @@
 //! | `POST /_sim/faults` | replaces the fault script: a list of [`Rule`](crate::Rule)s |
 //! | `POST /_sim/disks` | adds or changes disks: a list of [`Disk`](crate::Disk)s |
 //! | `POST /_sim/limits` | sets rate limits: `{"CreateDiskBackup": 10}` |
+//! | `POST /_sim/roles` | replaces the roles: a list of [`Role`](crate::Role)s |
+//! | `POST /_sim/machine` | replaces the machine: a [`Machine`](crate::Machine) |
+//! | `POST /_sim/end-issued` | ends all temporary credentials |
 
 use std::collections::BTreeMap;
 use std::io;
@@ -180,6 +183,12 @@ fn control(sim: &Sim, method: &Method, route: &str, body: &[u8]) -> Response {
         (&Method::POST, "limits") => steer(body, |limits: BTreeMap<String, u32>| {
             limits.iter().for_each(|(action, per_second)| sim.set_rate_limit(action, *per_second));
         }),
+        (&Method::POST, "roles") => steer(body, |roles| sim.set_roles(roles)),
+        (&Method::POST, "machine") => steer(body, |machine| sim.set_machine(machine)),
+        (&Method::POST, "end-issued") => {
+            sim.end_issued();
+            Ok("{}".to_owned())
+        }
         _ => return json(404, json!({"error": "no such route"}).to_string()),
     };
     match result {

@@ -12,11 +12,13 @@ use crate::actions::{Answer, Call};
 use crate::cloud::Cloud;
 use crate::error::ApiError;
 use crate::faults::{Accidents, Effect, Faults, Rule};
+use crate::issuer::Issuer;
 use crate::judge::{Admitted, Judge};
 use crate::ledger::{Ledger, RequestRecord};
+use crate::metadata;
 use crate::random::Random;
 use crate::request::{Outcome, Reply, Request, Response};
-use crate::world::{Credential, Disk, World};
+use crate::world::{Credential, Disk, Machine, Role, World};
 
 /// The wall clock of the server.
 pub trait Clock: Send + Sync {
@@ -58,11 +60,11 @@ impl Sim {
     /// A cloud that begins as `world` says.
     #[must_use]
     pub fn new(world: World, clock: Arc<dyn Clock>) -> Self {
-        let World { seed, credentials, rate_limits, timings, choices, disks, faults } = world;
+        let World { seed, credentials, rate_limits, timings, choices, disks, faults, roles, machine } = world;
         let reply_ms = timings.reply_ms;
         let state = State {
             seed,
-            cloud: Cloud::new(seed, timings, choices, disks),
+            cloud: Cloud::new(seed, timings, choices, disks, Issuer::new(roles, machine, seed)),
             judge: Judge::new(credentials, rate_limits),
             faults: Faults::new(faults, seed, clock.now()),
             request_ids: Random::new(seed, 2),
@@ -114,6 +116,22 @@ impl Sim {
     /// Replaces the credentials that are accepted.
     pub fn set_credentials(&self, credentials: Vec<Credential>) {
         self.state().judge.credentials = credentials;
+    }
+
+    /// Replaces the roles that can be assumed. What was issued stays good.
+    pub fn set_roles(&self, roles: Vec<Role>) {
+        self.state().cloud.issuer.roles = roles;
+    }
+
+    /// Replaces the machine that the metadata service tells of.
+    pub fn set_machine(&self, machine: Machine) {
+        self.state().cloud.issuer.machine = machine;
+    }
+
+    /// Ends all temporary credentials before their time.
+    pub fn end_issued(&self) {
+        let now = self.clock.now();
+        self.state().cloud.issuer.end_all(now);
     }
 
     /// Adds a disk, or changes it: the backups that it has stay, those that it brings are added.
@@ -169,11 +187,14 @@ impl Subject {
 
 impl State {
     fn handle(&mut self, request: &Request, now: Timestamp) -> Reply {
+        if let Some(role) = metadata::role_asked_for(request) {
+            return self.tell_metadata(role, now);
+        }
         let action = request.header("X-TC-Action").unwrap_or_default();
         let body: Option<Value> = serde_json::from_slice(&request.body).ok();
         let subject = body.as_ref().map(|body| Subject::of(body, &self.cloud)).unwrap_or_default();
         let conditions = self.faults.conditions(now, action, &subject.disks);
-        let verdict = self.judge.judge(request, body.as_ref(), now, conditions);
+        let verdict = self.judge.judge(request, body.as_ref(), now, conditions, &self.cloud.issuer);
 
         let mut record = RequestRecord {
             arrival: now,
@@ -217,14 +238,7 @@ impl State {
         let forbidden = match &fault {
             Some(Effect::Error { code, message }) => Some(ApiError::new(code, message)),
             // No one will read this answer; it stands for the work that was not done.
-            Some(
-                Effect::Http { executed: false, .. }
-                | Effect::TruncatedJson { executed: false }
-                | Effect::ShortBody { executed: false }
-                | Effect::Drop { executed: false }
-                | Effect::Reset { executed: false }
-                | Effect::Timeout { executed: false },
-            ) => Some(ApiError::new("InternalError", "The request was lost.")),
+            Some(fault) if fault.prevents() => Some(ApiError::new("InternalError", "The request was lost.")),
             _ => None,
         };
         let result = match forbidden {
@@ -244,22 +258,59 @@ impl State {
                 Outcome::Respond(answered(Err(ApiError::new(&code, message)), record, date))
             }
             Some(Effect::NoResult) => Outcome::Respond(answered(Ok(Answer::new()), record, date)),
-            Some(Effect::Http { status, body, .. }) => {
-                Outcome::Respond(Response { status, ..response("text/html", body, date) })
-            }
-            Some(Effect::TruncatedJson { .. }) => {
-                let half = answer.body.slice(..answer.body.len() / 2);
-                Outcome::Respond(Response { body: half, ..answer })
-            }
-            Some(Effect::ShortBody { .. }) => {
-                let half = answer.body.len() / 2;
-                Outcome::TruncatedBody(answer, half)
-            }
-            Some(Effect::Drop { .. }) => Outcome::DropConnection,
-            Some(Effect::Reset { .. }) => Outcome::ResetConnection,
-            Some(Effect::Timeout { .. }) => Outcome::NeverReply,
-            _ => Outcome::Respond(answer),
+            fault => delivered(answer, fault, date),
         }
+    }
+
+    /// Answers a question of the metadata service.
+    fn tell_metadata(&mut self, role: &str, now: Timestamp) -> Reply {
+        let accidents = self.faults.accidents(now, metadata::ACTION, &[]);
+        let delay = Duration::from_millis(self.network.between(self.reply_ms)) + accidents.slower;
+        let fault = accidents.reply;
+        let prevented = fault.as_ref().is_some_and(Effect::prevents);
+        let (status, body) = match fault.as_ref().and_then(metadata::in_place) {
+            Some(forbidden) => forbidden,
+            None if prevented => metadata::nothing(),
+            None => metadata::answer(&mut self.cloud.issuer, role, now),
+        };
+        let answer = Response { status, ..response("text/plain", body, now) };
+        let name = fault.as_ref().map(|effect| effect.name().to_owned());
+        let outcome = delivered(answer, fault, now);
+        self.requests.push(RequestRecord {
+            arrival: now,
+            action: metadata::ACTION.to_owned(),
+            disk_id: None,
+            name: Some(role.to_owned()).filter(|role| !role.is_empty()),
+            code: (status == 404).then(|| "NotFound".to_owned()),
+            executed: !prevented && status == 200,
+            replied: matches!(outcome, Outcome::Respond(_)),
+            fault: name,
+            identity: None,
+            backup_id: None,
+            request_id: self.request_ids.uuid(),
+        });
+        Reply { delay, outcome }
+    }
+}
+
+/// What the network makes of an answer.
+fn delivered(answer: Response, fault: Option<Effect>, date: Timestamp) -> Outcome {
+    match fault {
+        Some(Effect::Http { status, body, .. }) => {
+            Outcome::Respond(Response { status, ..response("text/html", body, date) })
+        }
+        Some(Effect::TruncatedJson { .. }) => {
+            let half = answer.body.slice(..answer.body.len() / 2);
+            Outcome::Respond(Response { body: half, ..answer })
+        }
+        Some(Effect::ShortBody { .. }) => {
+            let half = answer.body.len() / 2;
+            Outcome::TruncatedBody(answer, half)
+        }
+        Some(Effect::Drop { .. }) => Outcome::DropConnection,
+        Some(Effect::Reset { .. }) => Outcome::ResetConnection,
+        Some(Effect::Timeout { .. }) => Outcome::NeverReply,
+        _ => Outcome::Respond(answer),
     }
 }
 

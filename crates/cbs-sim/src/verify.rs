@@ -15,19 +15,21 @@ use crate::world::Credential;
 const TOLERANCE_SECONDS: u64 = 300;
 
 /// Finds the credential that `request` is signed with. Checks, in this order: the shape of Authorization, the
-/// SecretId, the token, the age, the signature.
+/// SecretId, the token and the credential's end, the age, the signature. `credentials` are those that are known, with
+/// their ends.
 pub(crate) fn verify<'a>(
     request: &Request,
     service: &str,
-    credentials: &'a [Credential],
+    credentials: impl IntoIterator<Item = (&'a Credential, Option<Timestamp>)>,
     now: Timestamp,
 ) -> Result<&'a Credential, ApiError> {
     let claim = Claim::read(request, service)?;
-    let credential = credentials
-        .iter()
-        .find(|credential| credential.secret_id == claim.secret_id)
+    let (credential, ends) = credentials
+        .into_iter()
+        .find(|(credential, _)| credential.secret_id == claim.secret_id)
         .ok_or_else(|| failure("SecretIdNotFound", "The SecretId is not found."))?;
-    if request.header("X-TC-Token") != credential.token.as_deref() {
+    let ended = ends.is_some_and(|ends| now >= ends);
+    if ended || request.header("X-TC-Token") != credential.token.as_deref() {
         return Err(failure("TokenFailure", "The token is not valid."));
     }
     if now.as_second().abs_diff(claim.timestamp.as_second()) > TOLERANCE_SECONDS {
@@ -185,8 +187,7 @@ mod tests {
     /// The error's code, empty for none, `ahead` seconds after the vectors were signed.
     fn code(request: &Request, credential: &Credential, ahead: i64) -> String {
         let now = Timestamp::from_second(1_551_113_065 + ahead).unwrap();
-        let accepted = std::slice::from_ref(credential);
-        verify(request, "cvm", accepted, now).map_or_else(|error| error.code, |_| String::new())
+        verify(request, "cvm", [(credential, None)], now).map_or_else(|error| error.code, |_| String::new())
     }
 
     #[test]

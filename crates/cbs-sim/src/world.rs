@@ -30,6 +30,10 @@ pub struct World {
     pub disks: Vec<Disk>,
     /// What goes wrong.
     pub faults: Vec<Rule>,
+    /// The roles that the Security Token Service knows.
+    pub roles: Vec<Role>,
+    /// The machine whose metadata service this is.
+    pub machine: Machine,
 }
 
 impl FromStr for World {
@@ -65,6 +69,57 @@ impl Credential {
 impl fmt::Debug for Credential {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Credential").field("secret_id", &self.secret_id).finish_non_exhaustive()
+    }
+}
+
+/// A role, whose temporary credentials are issued to who may have them.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Role {
+    /// `qcs::cam::uin/…:roleName/…`
+    pub arn: String,
+    /// What AssumeRole must name; nothing, where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external_id: Option<String>,
+    /// What AssumeRoleWithWebIdentity must bring; nothing is enough, where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub web_identity: Option<WebIdentity>,
+    /// The caller whose rate limits its credentials draw on; the ARN, where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<String>,
+}
+
+/// The token that an identity provider gives to a workload.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WebIdentity {
+    /// The provider's name.
+    pub provider_id: String,
+    /// The token of now.
+    pub token: String,
+}
+
+impl fmt::Debug for WebIdentity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WebIdentity").field("provider_id", &self.provider_id).finish_non_exhaustive()
+    }
+}
+
+/// A cloud machine, as its metadata service shows it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Machine {
+    /// The name of the role that is bound to it, if any.
+    pub role: Option<String>,
+    /// How long its credentials live, in seconds.
+    pub life_s: u64,
+    /// With so many seconds left or less, the service shows a new one.
+    pub rotate_s: u64,
+}
+
+impl Default for Machine {
+    fn default() -> Self {
+        Self { role: None, life_s: 7_200, rotate_s: 600 }
     }
 }
 

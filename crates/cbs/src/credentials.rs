@@ -1,21 +1,42 @@
 //! What the client signs with, and where it comes from.
 //!
-//! Responsible for a well-formed credential that never shows its key or token. One file a source. It refuses to
-//! say whether the cloud accepts a credential.
+//! Responsible for a well-formed credential that never shows its key or token. One file a source: those that find a
+//! credential ([`Environment`], [`SdkFile`], [`Tccli`], [`Systemd`]), those that have one issued for a time
+//! ([`CvmRole`], [`AssumeRole`], [`TkeOidc`]; [`Renewing`] keeps it and renews it), and [`Chain`], the first of several.
+//! It refuses to say whether the cloud accepts a credential.
 
+mod assume_role;
+mod chain;
+mod cvm_role;
 mod environment;
 mod file;
+mod files;
+mod renewing;
+mod sts;
+mod systemd;
+mod tccli;
+mod tke_oidc;
 
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 
+pub use self::assume_role::{AssumeRole, Role};
+pub use self::chain::Chain;
+pub use self::cvm_role::CvmRole;
 pub use self::environment::Environment;
 pub use self::file::SdkFile;
+pub use self::renewing::{Draw, Renewing};
+pub use self::sts::Sts;
+pub use self::systemd::Systemd;
+pub use self::tccli::Tccli;
+pub use self::tke_oidc::TkeOidc;
 
 /// An id, its key, and the token that belongs to both where they are temporary: always taken as one.
 #[derive(Clone)]
@@ -120,6 +141,51 @@ pub trait ProvideCredentials: Send + Sync + fmt::Debug {
 
     /// The cloud refused this credential: the source is not to answer with what it kept, if it can do better.
     fn refused(&self, _credentials: &Credentials) {}
+
+    /// Sees to what may be done before the next request, such as a renewal that is due. To be called now and then by
+    /// who wants no request to wait for it; it does not wait itself. To be called inside a runtime.
+    fn tend(&self) {}
+
+    /// How renewals go; none where nothing is ever renewed.
+    fn health(&self) -> Option<Health> {
+        None
+    }
+}
+
+/// How renewals of a temporary credential go.
+#[derive(Clone, Debug, Default)]
+pub struct Health {
+    /// How many there were; the first credential counts as one.
+    pub renewals: u64,
+    /// When the next one is due.
+    pub next: Option<Timestamp>,
+    /// When the credential at hand ends.
+    pub expires: Option<Timestamp>,
+    /// Why it is not renewed: once that has failed several times, or there is no valid credential left.
+    pub trouble: Option<Arc<CredentialsError>>,
+}
+
+/// A source that has temporary credentials issued.
+pub trait Issue: Send + Sync + fmt::Debug {
+    /// Asks for a credential. The source bounds the time that this takes.
+    ///
+    /// # Errors
+    /// If there is none.
+    fn issue(&self) -> BoxFuture<'_, Result<Issued, CredentialsError>>;
+
+    /// How much of the life of a credential shall be left when the next one is asked for.
+    fn margin(&self, life: Duration) -> Duration;
+}
+
+/// A temporary credential as it was issued.
+#[derive(Clone, Debug)]
+pub struct Issued {
+    /// The credential.
+    pub credentials: Credentials,
+    /// When it ends.
+    pub expires: Timestamp,
+    /// What time it was for the issuer, if it said so.
+    pub date: Option<Timestamp>,
 }
 
 /// A source has no credential.
@@ -147,6 +213,17 @@ pub enum CredentialsError {
         /// Why not.
         source: io::Error,
     },
+    /// Who was asked for a credential gave none.
+    #[error("{place}: {what}")]
+    Unavailable {
+        /// Who was asked.
+        place: String,
+        /// What came instead, as a fragment.
+        what: String,
+    },
+    /// As it was a moment ago; it is not tried again yet.
+    #[error(transparent)]
+    Again(Arc<CredentialsError>),
 }
 
 #[cfg(test)]

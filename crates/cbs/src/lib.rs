@@ -35,4 +35,4 @@ pub use api::{
 pub use client::{Client, Clock, Endpoint, Ports, Settings};
 pub use error::{Class, Error};
 pub use limiter::{Lane, Lanes, Permit, Priority};
-pub use transport::{HttpRequest, HttpResponse, ReqwestTransport, Sent, Transport, TransportError};
+pub use transport::{Fetch, HttpRequest, HttpResponse, ReqwestTransport, Sent, Transport, TransportError};

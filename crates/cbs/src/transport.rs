@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
-pub use self::reqwest::{ReqwestTransport, SetupError, proxy_for};
+pub use self::reqwest::{ReqwestFetch, ReqwestTransport, SetupError, proxy_for};
 
 /// A `POST /`, complete: it is sent as it stands.
 #[derive(Clone)]
@@ -72,6 +72,18 @@ pub trait Transport: Send + Sync {
     /// # Errors
     /// If no complete reply came.
     fn send(&self, request: HttpRequest) -> BoxFuture<'_, Result<HttpResponse, TransportError>>;
+}
+
+/// Fetches what a service of this machine or its host says.
+pub trait Fetch: Send + Sync + fmt::Debug {
+    /// Sends a bare `GET` and waits for the complete reply. It must go to the host of `url` itself: through no proxy,
+    /// and to no place that the reply names instead.
+    ///
+    /// Its caller bounds the time.
+    ///
+    /// # Errors
+    /// If no complete reply came.
+    fn get(&self, url: String) -> BoxFuture<'_, Result<HttpResponse, TransportError>>;
 }
 
 /// Whether bytes of a request may have left.

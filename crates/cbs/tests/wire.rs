@@ -10,10 +10,10 @@ use std::time::{Duration, SystemTime};
 
 use cbs::credentials::Environment;
 use cbs::limiter::LaneSettings;
-use cbs::transport::{Failure, Timeouts};
+use cbs::transport::{Failure, ReqwestFetch, Timeouts};
 use cbs::{
-    Accepted, Action, BackupsQuery, Class, Client, Clock, Error, HttpRequest, Lanes, Page, Ports, Priority,
-    ReqwestTransport, Sent, Settings, Transport, TransportError,
+    Accepted, Action, BackupsQuery, Class, Client, Clock, Error, Fetch, HttpRequest, Lanes, Page, Ports,
+    Priority, ReqwestTransport, Sent, Settings, Transport, TransportError,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -88,7 +88,7 @@ async fn read_request(stream: &mut TcpStream) -> Option<(String, Vec<u8>)> {
     };
     let mut body = read.split_off(end);
     let head = String::from_utf8(read).unwrap();
-    let length: usize = header(&head, "content-length").unwrap().parse().unwrap();
+    let length: usize = header(&head, "content-length").map_or(0, |length| length.parse().unwrap());
     while body.len() < length {
         if stream.read_buf(&mut body).await.ok()? == 0 {
             return None;
@@ -227,6 +227,37 @@ async fn a_gateways_page_is_ambiguous() {
     let result = create_answered(page.to_owned()).await;
     assert_eq!(result.as_ref().unwrap_err().message, "status 502 (text/html)");
     assert_ambiguous(result, None);
+}
+
+/// What a metadata service says is fetched with a bare GET, and from nowhere else.
+#[tokio::test]
+async fn a_fetch_is_bare_and_goes_nowhere_else() {
+    let (heard, mut requests) = mpsc::unbounded_channel();
+    let target = serve(move |number, mut stream| {
+        let heard = heard.clone();
+        async move {
+            let (head, body) = read_request(&mut stream).await.unwrap();
+            heard.send((head, body)).unwrap();
+            let answer = match number {
+                0 => ok("backup-role"),
+                _ => "HTTP/1.1 302 Found\r\nLocation: /elsewhere\r\nContent-Length: 0\r\n\r\n".to_owned(),
+            };
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        }
+    })
+    .await;
+    let fetch = ReqwestFetch::new().unwrap();
+    let url = format!("http://{target}/latest/meta-data/x/");
+    let answer = fetch.get(url.clone()).await.unwrap();
+    assert_eq!((answer.status, &*answer.body), (200, &b"backup-role"[..]));
+    assert_eq!(fetch.get(url).await.unwrap().status, 302);
+    let (head, body) = requests.recv().await.unwrap();
+    assert!(head.starts_with("GET /latest/meta-data/x/ HTTP/1.1\r\n"), "{head}");
+    assert!(body.is_empty() && header(&head, "authorization").is_none());
+    requests.recv().await.unwrap();
+    assert!(requests.try_recv().is_err(), "it was followed");
+    let gone = fetch.get("http://127.0.0.1:9/".to_owned()).await.unwrap_err();
+    assert_eq!(gone.failure, Failure::Connect);
 }
 
 #[tokio::test]

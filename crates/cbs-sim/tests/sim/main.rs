@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod cloud;
+mod credentials;
 mod faults;
 mod judging;
 mod support;

@@ -88,18 +88,20 @@ pub(crate) struct Signer {
     pub(crate) key: String,
     pub(crate) host: String,
     pub(crate) service: String,
+    pub(crate) token: Option<String>,
 }
 
 impl Default for Signer {
     fn default() -> Self {
         let host = "cbs.tencentcloudapi.com".to_owned();
-        Self { id: ID.to_owned(), key: KEY.to_owned(), host, service: "cbs".to_owned() }
+        Self { id: ID.to_owned(), key: KEY.to_owned(), host, service: "cbs".to_owned(), token: None }
     }
 }
 
 impl Signer {
     pub(crate) fn sign(&self, action: &str, body: &str, now: Timestamp) -> Request {
-        let Self { id, key, host, service } = self;
+        let Self { id, key, host, service, token } = self;
+        let version = if service == "sts" { "2018-08-13" } else { "2017-03-12" };
         let date = now.strftime("%Y-%m-%d").to_string();
         let scope = format!("{date}/{service}/tc3_request");
         let canonical = format!(
@@ -118,15 +120,16 @@ impl Signer {
             "TC3-HMAC-SHA256 Credential={id}/{scope}, SignedHeaders=content-type;host, Signature={}",
             hex::encode(key)
         );
-        let headers = [
+        let mut headers = vec![
             ("Content-Type", "application/json"),
             ("Host", host),
             ("X-TC-Action", action),
-            ("X-TC-Version", "2017-03-12"),
+            ("X-TC-Version", version),
             ("X-TC-Region", "ap-guangzhou"),
             ("X-TC-Timestamp", &seconds),
             ("Authorization", &authorization),
         ];
+        headers.extend(token.as_deref().map(|token| ("X-TC-Token", token)));
         Request::post(&headers, body.to_owned())
     }
 }

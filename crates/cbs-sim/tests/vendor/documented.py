@@ -62,9 +62,9 @@ def check_object(value, model, where):
         check(value[key], field, f"{where}.{key}")
 
 
-def example(action):
+def example(action, service="cbs/v20170312"):
     """The content of the documented answer."""
-    with open(os.path.join(os.path.dirname(tccli.__file__), "services/cbs/v20170312/examples.json")) as file:
+    with open(os.path.join(os.path.dirname(tccli.__file__), "services", service, "examples.json")) as file:
         return json.loads(json.load(file)["actions"][action][0]["output"])["Response"]
 
 

@@ -10,16 +10,21 @@ import re
 import subprocess
 import sys
 import tempfile
+import time
 import urllib.request
 import warnings
+from unittest import mock
 
 import documented
 from tencentcloud.cbs.v20170312 import models
 from tencentcloud.cbs.v20170312.cbs_client import CbsClient
+from tencentcloud.common import credential as credentials
 from tencentcloud.common.credential import Credential
 from tencentcloud.common.exception.tencent_cloud_sdk_exception import TencentCloudSDKException
 from tencentcloud.common.profile.client_profile import ClientProfile
 from tencentcloud.common.profile.http_profile import HttpProfile
+from tencentcloud.sts.v20180813 import models as sts_models
+from tencentcloud.sts.v20180813.sts_client import StsClient
 
 ENDPOINT = sys.argv[1]
 REGION = "ap-guangzhou"
@@ -181,6 +186,90 @@ def case_wrong_credentials():
     ]:
         equal(code_of("DescribeDisks", wrong), expected)
     equal(code_of("DescribeDisks", client("AKIDtemporary", "temporary-secret-key", "vendor-token")), "ok")
+
+
+HOST = ENDPOINT.removeprefix("http://")
+ROLE = "qcs::cam::uin/100:roleName/"
+
+# The SDK's sources of credentials choose https, and their hosts, by themselves.
+credentials.HttpProfile = lambda: HttpProfile(protocol="http")
+credentials.CVMRoleCredential._role_endpoint = ENDPOINT + "/latest/meta-data/cam/security-credentials/"
+
+
+def can_list(source):
+    """Whether the SDK signs well with a source of its own; the credential that it then has."""
+    profile = ClientProfile(httpProfile=HttpProfile(protocol="http", endpoint=HOST))
+    equal(call("DescribeDisks", CbsClient(source, REGION, profile), DiskIds=[DISK]).TotalCount, 1)
+    return source.get_credential_info()
+
+
+def case_a_machines_role():
+    source = credentials.CVMRoleCredential()
+    first = can_list(source)
+    equal((source.get_role_name(), all(first)), ("backup", True))
+    equal(can_list(source), first)
+    left = source._expired_ts - time.time()
+    assert 7190 < left <= 7200, left
+    steer("end-issued", {})
+    equal(code_of("DescribeDisks", client(*first)), "AuthFailure.TokenFailure")
+    source._expired_ts = 0
+    assert can_list(source) != first
+
+
+def case_an_assumed_role():
+    assumed = lambda role: credentials.STSAssumeRoleCredential(ID, KEY, ROLE + role, "test", 900, endpoint=HOST)
+    first, second = can_list(assumed("backup")), can_list(assumed("backup"))
+    assert first[0] != second[0]
+    for role, expected in [("nobody", "ResourceNotFound.RoleNotFound"), ("guarded", "UnauthorizedOperation")]:
+        try:
+            assumed(role).token
+        except TencentCloudSDKException as error:
+            equal(error.get_code(), expected)
+        else:
+            raise AssertionError(f"{role} was assumed")
+
+
+def case_an_assumed_role_with_an_external_id():
+    profile = ClientProfile(httpProfile=HttpProfile(protocol="http", endpoint=HOST))
+    request = sts_models.AssumeRoleRequest()
+    request.RoleArn, request.RoleSessionName, request.ExternalId = ROLE + "guarded", "test", "of-ours"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        answer = StsClient(Credential(ID, KEY), REGION, profile).AssumeRole(request)
+    of = answer.Credentials
+    equal(code_of("DescribeDisks", client(of.TmpSecretId, of.TmpSecretKey, of.Token)), "ok")
+    equal(code_of("DescribeDisks", client(of.TmpSecretId, of.TmpSecretKey)), "AuthFailure.TokenFailure")
+    # In the shape of the documented answer.
+    documented.check_like(json.loads(answer.to_json_string()), documented.example("AssumeRole", "sts/v20180813"), "AssumeRole")
+
+
+def a_workload(file):
+    source = credentials.DefaultTkeOIDCRoleArnProvider().get_credential()
+    source.endpoint = HOST
+    assert all(can_list(source))
+    file.write("-no-more")
+    file.flush()
+    try:
+        source.refresh()
+    except TencentCloudSDKException as error:
+        equal(error.get_code(), "InvalidParameter.WebIdentityTokenError")
+    else:
+        raise AssertionError("any token will do")
+
+
+def case_a_workload_of_a_cluster():
+    with tempfile.NamedTemporaryFile("w") as file:
+        file.write("of-the-pod")
+        file.flush()
+        pod = {
+            "TKE_REGION": REGION,
+            "TKE_PROVIDER_ID": "cls-1",
+            "TKE_ROLE_ARN": ROLE + "pod",
+            "TKE_WEB_IDENTITY_TOKEN_FILE": file.name,
+        }
+        # Not for the cases after it: the command line heeds them too.
+        with mock.patch.dict(os.environ, pod):
+            a_workload(file)
 
 
 def case_an_unsigned_payload():

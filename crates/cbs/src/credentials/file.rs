@@ -1,15 +1,12 @@
 //! Credentials from the file that the vendor's SDKs read.
 
 use std::fmt::Write as _;
-use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
-use std::time::SystemTime;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use zeroize::Zeroizing;
 
+use super::files::{self, Kept};
 use super::{Credentials, CredentialsError, ProvideCredentials};
 
 /// The SDKs' ini file: `secret_id`, `secret_key` and optionally `token` in a section.
@@ -20,28 +17,14 @@ use super::{Credentials, CredentialsError, ProvideCredentials};
 pub struct SdkFile {
     paths: Vec<PathBuf>,
     section: String,
-    kept: Mutex<Option<Kept>>,
-}
-
-#[derive(Clone, Debug)]
-struct Kept {
-    version: Version,
-    credentials: Credentials,
-}
-
-/// What tells one content of a file from another without reading it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Version {
-    path: PathBuf,
-    modified: Option<SystemTime>,
-    len: u64,
+    kept: Kept,
 }
 
 impl SdkFile {
     /// The section `default` of the first of these files that exists.
     #[must_use]
     pub fn first_of(paths: impl IntoIterator<Item = PathBuf>) -> Self {
-        Self { paths: paths.into_iter().collect(), section: "default".to_owned(), kept: Mutex::default() }
+        Self { paths: paths.into_iter().collect(), section: "default".to_owned(), kept: Kept::default() }
     }
 
     /// The same files, another section.
@@ -66,53 +49,24 @@ impl SdkFile {
     }
 
     async fn read(&self) -> Result<Credentials, CredentialsError> {
-        let kept = self.kept().clone();
-        match (self.read_unless(kept.as_ref()).await, kept) {
-            (Ok(read), _) => {
-                let credentials = read.credentials.clone();
-                *self.kept() = Some(read);
-                Ok(credentials)
-            }
-            (Err(_), Some(kept)) => Ok(kept.credentials),
-            (Err(error), None) => Err(error),
-        }
+        let found = self.find().await;
+        let path = found.as_ref().ok().and_then(|found| found.first()).map(|found| found.path.clone());
+        let path = path.unwrap_or_default();
+        self.kept
+            .read(found, |texts| {
+                let text = texts.first().map_or("", |text| text.as_str());
+                parse(text, &self.section).map_err(|what| files::invalid(&path, what))
+            })
+            .await
     }
 
-    /// Reads the file, unless it is still of the version that was kept.
-    async fn read_unless(&self, kept: Option<&Kept>) -> Result<Kept, CredentialsError> {
-        let version = self.find().await?;
-        if let Some(kept) = kept.filter(|kept| kept.version == version) {
-            return Ok(kept.clone());
-        }
-        let path = &version.path;
-        let text = match tokio::fs::read_to_string(path).await {
-            Ok(text) => Zeroizing::new(text),
-            Err(source) => return Err(CredentialsError::Unreadable { path: path.clone(), source }),
-        };
-        let credentials = parse(&text, &self.section)
-            .map_err(|what| CredentialsError::Invalid { place: path.display().to_string(), what })?;
-        Ok(Kept { version, credentials })
-    }
-
-    async fn find(&self) -> Result<Version, CredentialsError> {
+    async fn find(&self) -> Result<Vec<files::Version>, CredentialsError> {
         for path in &self.paths {
-            match tokio::fs::metadata(path).await {
-                Ok(meta) => {
-                    return Ok(Version {
-                        path: path.clone(),
-                        modified: meta.modified().ok(),
-                        len: meta.len(),
-                    });
-                }
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(source) => return Err(CredentialsError::Unreadable { path: path.clone(), source }),
+            if let Some(found) = files::version(path).await? {
+                return Ok(vec![found]);
             }
         }
         Err(CredentialsError::NotConfigured { looked_for: listed(&self.paths) })
-    }
-
-    fn kept(&self) -> std::sync::MutexGuard<'_, Option<Kept>> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -122,7 +76,7 @@ impl ProvideCredentials for SdkFile {
     }
 
     fn refused(&self, credentials: &Credentials) {
-        self.kept().take_if(|kept| kept.credentials.is(credentials));
+        self.kept.forget(credentials);
     }
 }
 
@@ -165,6 +119,7 @@ fn parse(text: &str, section: &str) -> Result<Credentials, String> {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::time::SystemTime;
 
     use secrecy::ExposeSecret;
 

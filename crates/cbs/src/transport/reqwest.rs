@@ -9,7 +9,7 @@ use hyper_util::client::proxy::matcher::Matcher;
 use reqwest::header::{CONTENT_TYPE, DATE, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::{Client, ClientBuilder, Response, redirect, retry};
 
-use super::{Failure, HttpRequest, HttpResponse, Timeouts, Transport, TransportError};
+use super::{Failure, Fetch, HttpRequest, HttpResponse, Timeouts, Transport, TransportError};
 
 /// The server closes an idle connection at about 60 s; ours go well before.
 const IDLE: Duration = Duration::from_secs(30);
@@ -59,17 +59,51 @@ impl ReqwestTransport {
             value.set_sensitive(true);
             post = post.header(HeaderName::from_bytes(name.as_bytes()).map_err(invalid)?, value);
         }
-        let mut response = post.send().await.map_err(before_reply)?;
-        let header = |name| Some(response.headers().get(name)?.to_str().ok()?.to_owned());
-        let reply = HttpResponse {
-            status: response.status().as_u16(),
-            date: header(DATE),
-            content_type: header(CONTENT_TYPE),
-            retry_after: header(RETRY_AFTER),
-            body: Bytes::new(),
-        };
-        Ok(HttpResponse { body: read(&mut response).await?, ..reply })
+        whole(post.send().await.map_err(before_reply)?).await
     }
+}
+
+/// Fetches over the network, from the host itself.
+#[derive(Debug)]
+pub struct ReqwestFetch(Client);
+
+impl ReqwestFetch {
+    /// The metadata service is one hop away: who does not let in soon is not there.
+    const CONNECT: Duration = Duration::from_secs(2);
+
+    /// A fetcher.
+    ///
+    /// # Errors
+    /// If TLS cannot be set up.
+    pub fn new() -> Result<Self, SetupError> {
+        let settings = Client::builder()
+            .no_proxy()
+            .connect_timeout(Self::CONNECT)
+            .redirect(redirect::Policy::none())
+            .retry(retry::never())
+            .pool_max_idle_per_host(0)
+            .http1_only();
+        settings.build().map(Self).map_err(SetupError)
+    }
+}
+
+impl Fetch for ReqwestFetch {
+    fn get(&self, url: String) -> BoxFuture<'_, Result<HttpResponse, TransportError>> {
+        async move { whole(self.0.get(url).send().await.map_err(before_reply)?).await }.boxed()
+    }
+}
+
+/// The reply with its body.
+async fn whole(mut response: Response) -> Result<HttpResponse, TransportError> {
+    let header = |name| Some(response.headers().get(name)?.to_str().ok()?.to_owned());
+    let reply = HttpResponse {
+        status: response.status().as_u16(),
+        date: header(DATE),
+        content_type: header(CONTENT_TYPE),
+        retry_after: header(RETRY_AFTER),
+        body: Bytes::new(),
+    };
+    Ok(HttpResponse { body: read(&mut response).await?, ..reply })
 }
 
 impl Transport for ReqwestTransport {
