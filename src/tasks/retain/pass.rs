@@ -115,6 +115,9 @@ pub(super) async fn pass(
         .collect();
     until_settled(app, seen).await?;
     let mut second = list(app, cloud, gate, &doomed).await?;
+    if app.parts.journal.read(|store| store.is_behind()).await.map_err(|error| fault(app, &error))? {
+        return Err("the journal is behind the cloud".to_owned());
+    }
     for disk in doomed {
         let stored = second.remove(&disk).unwrap_or_default();
         let mut shelf =
@@ -215,8 +218,9 @@ pub(super) async fn judge(
     let has_job = |job: &JobName| rules(job).is_some();
     let counts = |point: &&Point| match rows.get(&point.run) {
         Some(row) => point.sighting != Sighting::Normal || is_the_runs(row, &point.id),
-        // A journal that is behind deletes nothing; one that is not may have forgotten the runs of a job that is gone.
-        None => behind || !has_job(&point.run.job),
+        // While the journal is behind nothing is deleted, and this is a preview. One that is not may have forgotten
+        // the runs of a job that is gone.
+        None => (behind && before.is_none()) || !has_job(&point.run.job),
     };
     let is_rolling_back = stored.iter().any(|stored| stored.state == BackupState::Rollbacking);
     let counting: Vec<Point> = points
@@ -243,8 +247,7 @@ pub(super) async fn judge(
         });
         let is_wanted = |run: &RunId| which.job.as_ref().is_none_or(|job| *job == run.job);
         Judged {
-            goes: !behind
-                && ours.as_ref().is_some_and(|(run, verdict)| *verdict == Verdict::Delete && is_wanted(run)),
+            goes: ours.as_ref().is_some_and(|(run, verdict)| *verdict == Verdict::Delete && is_wanted(run)),
             has_job: ours.as_ref().is_some_and(|(run, _)| has_job(&run.job)),
             stored,
             ours,
