@@ -97,14 +97,15 @@ pub struct Pokes {
     pub compact: Notify,
     /// The one's that compares with the cloud.
     pub reconcile: Notify,
+    /// The one's that deletes what no rule keeps.
+    pub retain: Notify,
 }
 
 impl Pokes {
     /// Rings all of them.
     pub fn all(&self) {
-        for bell in
-            [&self.plan, &self.submit, &self.track, &self.tell, &self.watch, &self.compact, &self.reconcile]
-        {
+        let Self { plan, submit, track, tell, watch, compact, reconcile, retain } = self;
+        for bell in [plan, submit, track, tell, watch, compact, reconcile, retain] {
             bell.notify_one();
         }
     }
@@ -118,6 +119,7 @@ impl Pokes {
                 self.tell.notify_one();
                 // The disk is free.
                 self.submit.notify_one();
+                self.retain.notify_one();
             }
         }
     }

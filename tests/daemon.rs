@@ -10,6 +10,8 @@ mod credentials;
 #[path = "daemon/damage.rs"]
 mod damage;
 mod process;
+#[path = "daemon/retention.rs"]
+mod retention;
 #[path = "daemon/stress.rs"]
 mod stress;
 

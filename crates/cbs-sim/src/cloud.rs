@@ -12,7 +12,7 @@ use crate::faults::Fate;
 use crate::issuer::Issuer;
 use crate::ledger::BackupRecord;
 use crate::random::Random;
-use crate::world::{Choices, Disk, DiskState, Timings};
+use crate::world::{BackupState, Choices, Disk, DiskState, Timings};
 
 #[derive(Debug)]
 pub(crate) struct Cloud {
@@ -42,6 +42,7 @@ pub(crate) struct Backup {
     visible: Timestamp,
     normal: Timestamp,
     fate: Fate,
+    rolling_back: bool,
 }
 
 impl Backup {
@@ -54,11 +55,15 @@ impl Backup {
     }
 
     pub(crate) fn is_normal(&self, now: Timestamp) -> bool {
-        self.fate == Fate::Normal && now >= self.normal
+        self.fate == Fate::Normal && now >= self.normal && !self.rolling_back
     }
 
     pub(crate) fn state(&self, now: Timestamp) -> &'static str {
-        if self.is_normal(now) { "NORMAL" } else { "CREATING" }
+        match self.is_normal(now) {
+            true => "NORMAL",
+            false if self.rolling_back => "ROLLBACKING",
+            false => "CREATING",
+        }
     }
 
     /// 100 once NORMAL and never before.
@@ -124,7 +129,8 @@ impl Cloud {
                     created: backup.created,
                     visible: backup.created,
                     normal: backup.created,
-                    fate: Fate::Normal,
+                    fate: if backup.state == BackupState::Creating { Fate::Stuck } else { Fate::Normal },
+                    rolling_back: backup.state == BackupState::Rollbacking,
                 });
             }
         }
@@ -216,6 +222,7 @@ impl Cloud {
             visible: after(self.timings.visible_ms),
             normal: after(self.timings.create_ms),
             fate,
+            rolling_back: false,
         };
         shelf.backups.push(backup);
         self.homes.insert(id.clone(), disk.to_owned());
@@ -231,6 +238,12 @@ impl Cloud {
     ) -> Result<(), ApiError> {
         for id in ids {
             let Some(backup) = self.backup(region, id, now) else { return Err(backup_not_found(id)) };
+            if backup.rolling_back {
+                return Err(ApiError::new(
+                    "ResourceInUse.DiskRollbacking",
+                    format!("The disk of the backup point `{id}` is being rolled back."),
+                ));
+            }
             if !backup.is_normal(now) {
                 return Err(ApiError::new(
                     "ResourceUnavailable.DiskBackupCreating",

@@ -32,6 +32,6 @@ pub use ledger::{BackupRecord, Ledger, RequestRecord};
 pub use request::{Outcome, Reply, Request, Response};
 pub use sim::{Clock, Sim};
 pub use world::{
-    Choices, CreateTime, Credential, Disk, DiskState, ExistingBackup, Machine, MissingIds, Role, Timings,
-    WebIdentity, World,
+    BackupState, Choices, CreateTime, Credential, Disk, DiskState, ExistingBackup, Machine, MissingIds, Role,
+    Timings, WebIdentity, World,
 };
