@@ -62,7 +62,7 @@ fn looked(run: Run, (began, ended): (u64, u64), look: Look) -> Run {
 }
 
 fn retry_at(run: &Run) -> i64 {
-    let State::Absent { retry_at } = run.state else { panic!("{:?}", run.state) };
+    let State::Absent { retry_at, .. } = run.state else { panic!("{:?}", run.state) };
     retry_at.as_second()
 }
 
