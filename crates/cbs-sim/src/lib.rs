@@ -21,13 +21,14 @@ mod request;
 mod rfc3339;
 pub mod server;
 mod sim;
+mod snapshots;
 mod verify;
 mod world;
 
 pub use faults::{Effect, Rule, Which};
-pub use ledger::{BackupRecord, Ledger, RequestRecord};
+pub use ledger::{BackupRecord, Ledger, RequestRecord, SnapshotRecord};
 pub use request::{Outcome, Reply, Request, Response};
 pub use sim::{Clock, Sim};
 pub use world::{
-    Choices, CreateTime, Credential, Disk, DiskState, ExistingBackup, MissingIds, Timings, World,
+    Choices, CreateTime, Credential, Disk, DiskState, ExistingBackup, MissingIds, Promotion, Timings, World,
 };
