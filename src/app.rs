@@ -97,14 +97,26 @@ pub struct Pokes {
     pub compact: Notify,
     /// The one's that compares with the cloud.
     pub reconcile: Notify,
+    /// The one's that makes room on full disks.
+    pub room: Notify,
+    /// The one's that says which quotas will not do.
+    pub preflight: Notify,
 }
 
 impl Pokes {
     /// Rings all of them.
     pub fn all(&self) {
-        for bell in
-            [&self.plan, &self.submit, &self.track, &self.tell, &self.watch, &self.compact, &self.reconcile]
-        {
+        for bell in [
+            &self.plan,
+            &self.submit,
+            &self.track,
+            &self.tell,
+            &self.watch,
+            &self.compact,
+            &self.reconcile,
+            &self.room,
+            &self.preflight,
+        ] {
             bell.notify_one();
         }
     }
@@ -114,6 +126,7 @@ impl Pokes {
         match state {
             State::Planned { .. } | State::Absent { .. } => self.submit.notify_one(),
             State::Creating { .. } | State::Tracking { .. } => self.track.notify_one(),
+            State::Freeing { .. } | State::Promoting { .. } => self.room.notify_one(),
             State::Completed { .. } | State::Failed { .. } | State::Skipped { .. } => {
                 self.tell.notify_one();
                 // The disk is free.
@@ -261,6 +274,12 @@ impl App {
     pub fn saving_waiting(&self, run: Run) -> Change {
         let now = self.now();
         Change::SaveWaiting { attend_at: attend_at(&run, &now), run, now: now.wall }
+    }
+
+    /// The intent of a deletion or a promotion that begins now.
+    pub fn making_room(&self, run: Run, gap: bool) -> Change {
+        let now = self.now();
+        Change::MakeRoom { attend_at: attend_at(&run, &now), run, gap, now: now.wall }
     }
 
     /// The intent of an attempt that begins now.

@@ -22,6 +22,10 @@ use crate::clock::Clock;
 use crate::config::{Config, CredentialSource, Target};
 use crate::report::chain;
 
+mod room;
+
+pub use room::{PromotionAnswered, Shelf};
+
 /// Codes that say that a backup of the disk is being made.
 const BEING_MADE: [&str; 3] = [
     "ResourceUnavailable.SnapshotCreating",

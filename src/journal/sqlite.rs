@@ -15,11 +15,14 @@ use jiff::Timestamp;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row as SqlRow, params};
 
-use changes::apply;
-use rows::{RUN, RUN_COLUMNS, from_json, from_millis, from_second, millis, parsed, read_run, read_watermark};
+use changes::{HOLDS, apply};
+use rows::{
+    RUN, RUN_COLUMNS, from_json, from_millis, from_second, millis, parsed, read_gap, read_run, read_watermark,
+};
 
 use super::store::{
-    Answer, Change, Filter, JournalError, Request, Row, Stage, Standing, Store, Subject, ToAttend, Watermark,
+    Answer, Change, Filter, Gap, JournalError, Request, Row, Stage, Standing, Store, Subject, ToAttend,
+    Watermark,
 };
 
 /// The migrations, oldest first; a file's `user_version` says how many it has had.
@@ -208,7 +211,7 @@ impl Store for Sqlite {
         let sql = format!(
             "SELECT {RUN},
                 EXISTS (SELECT 1 FROM runs b WHERE b.disk = r.disk AND b.ended_at IS NULL
-                        AND b.state IN ('creating', 'tracking') AND (b.job, b.due) != (r.job, r.due)),
+                        AND b.state IN {HOLDS} AND (b.job, b.due) != (r.job, r.due)),
                 EXISTS (SELECT 1 FROM runs n WHERE n.job = r.job AND n.disk = r.disk AND n.due > r.due
                         AND n.ended_at IS NULL AND n.start_at <= ?4),
                 EXISTS (SELECT 1 FROM pauses WHERE kind = 'job' AND name = r.job)
@@ -279,6 +282,31 @@ impl Store for Sqlite {
              WHERE r.ended_at IS NOT NULL AND r.reported = 0 ORDER BY r.ended_at LIMIT ?1"
         );
         self.plain_rows(&sql, [i64::try_from(limit).unwrap_or(i64::MAX)])
+    }
+
+    fn full(&self, target: &TargetName) -> Result<Vec<Row>, JournalError> {
+        let sql = format!(
+            "SELECT {RUN} FROM runs r JOIN policies p ON p.id = r.policy
+             WHERE r.target = ?1 AND r.ended_at IS NULL AND r.state = 'absent' AND r.body ->> '$.full' IS NOT NULL"
+        );
+        self.plain_rows(&sql, [target.as_str()])
+    }
+
+    fn good_counts(&self) -> Result<Vec<(JobName, DiskId, u64)>, JournalError> {
+        self.many(
+            "SELECT job, disk, count(*) FROM runs WHERE state = 'completed' AND missing < 3 GROUP BY job, disk",
+            [],
+            |row| Ok((parsed(row, 0)?, parsed(row, 1)?, row.get::<_, i64>(2)?.cast_unsigned())),
+        )
+    }
+
+    fn untold_gaps(&self) -> Result<Vec<Gap>, JournalError> {
+        self.many(
+            "SELECT number, run, point, began_at, ended_at, told FROM gaps
+             WHERE told = 0 OR (told = 1 AND ended_at IS NOT NULL) ORDER BY number",
+            [],
+            read_gap,
+        )
     }
 
     fn to_compare(&self, disk: &DiskId, runs: &[RunId]) -> Result<Vec<(Row, u32)>, JournalError> {
@@ -372,7 +400,8 @@ impl Store for Sqlite {
             let last = self.plain_rows(&last_sql, key)?.into_iter().next();
             let last_good = self.one(
                 "SELECT ended_at, due FROM runs
-                 WHERE job = ?1 AND disk = ?2 AND state = 'completed' AND missing < 3 ORDER BY due DESC LIMIT 1",
+                 WHERE job = ?1 AND disk = ?2 AND state = 'completed' AND (missing < 3 OR snapshot IS NOT NULL)
+                 ORDER BY due DESC LIMIT 1",
                 key,
                 |row| Ok((from_millis(row.get(0)?), from_second(row.get(1)?))),
             )?;
@@ -415,6 +444,7 @@ fn states(stage: Stage) -> &'static str {
         Stage::Waiting => "('planned', 'absent')",
         Stage::Unresolved => "('creating')",
         Stage::Accepted => "('tracking')",
+        Stage::Room => "('freeing', 'promoting')",
     }
 }
 

@@ -168,7 +168,11 @@ impl Subject {
         }
         backups.extend(one("DiskBackupId"));
         disks.extend(backups.iter().filter_map(|backup| cloud.home_of(backup)).map(str::to_owned));
-        Self { disks, name: one("DiskBackupName").or_else(|| one("SnapshotName")), backup: backups.into_iter().next() }
+        Self {
+            disks,
+            name: one("DiskBackupName").or_else(|| one("SnapshotName")),
+            backup: backups.into_iter().next(),
+        }
     }
 }
 

@@ -84,7 +84,12 @@ pub struct Timings {
 
 impl Default for Timings {
     fn default() -> Self {
-        Self { create_ms: (60_000, 60_000), visible_ms: (0, 0), reply_ms: (0, 0), snapshot_ms: (60_000, 60_000) }
+        Self {
+            create_ms: (60_000, 60_000),
+            visible_ms: (0, 0),
+            reply_ms: (0, 0),
+            snapshot_ms: (60_000, 60_000),
+        }
     }
 }
 

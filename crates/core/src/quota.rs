@@ -143,12 +143,12 @@ fn good(shelf: &Shelf<'_>, besides: &BackupId) -> usize {
 fn unkept<'a>(shelf: &Shelf<'a>, now: Timestamp) -> Option<Ours<'a>> {
     let Shelf { run, owner, points, snapshots, rules, .. } = shelf;
     let disk = &run.id.disk;
-    let backups = points.iter().map(|listed| {
-        (PointId::Backup(listed.backup.clone()), listed.name.as_str(), listed.sighting)
-    });
-    let snapshots = snapshots.iter().map(|listed| {
-        (PointId::Snapshot(listed.snapshot.clone()), listed.name.as_str(), listed.sighting)
-    });
+    let backups = points
+        .iter()
+        .map(|listed| (PointId::Backup(listed.backup.clone()), listed.name.as_str(), listed.sighting));
+    let snapshots = snapshots
+        .iter()
+        .map(|listed| (PointId::Snapshot(listed.snapshot.clone()), listed.name.as_str(), listed.sighting));
     let there: Vec<Point> = backups
         .chain(snapshots)
         .filter_map(|(id, name, sighting)| Point::of(owner, disk, id, name, sighting))

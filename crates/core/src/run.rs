@@ -144,7 +144,16 @@ impl Run {
     /// A run that was just planned.
     #[must_use]
     pub fn planned(id: RunId, start_at: Timestamp, policy: Policy) -> Self {
-        Self { id, start_at, policy, attempts: 0, setback: None, unsure: false, taken: None, state: State::PLANNED }
+        Self {
+            id,
+            start_at,
+            policy,
+            attempts: 0,
+            setback: None,
+            unsure: false,
+            taken: None,
+            state: State::PLANNED,
+        }
     }
 
     /// A run that an earlier journal knew, by its backup in the cloud.

@@ -99,11 +99,12 @@ pub fn forecast(quota: u64, count: u64, demands: &[Demand<'_>], now: Timestamp) 
     let total: Option<u64> = kept.iter().map(|(_, kept)| *kept).sum();
     let need = Need { total: total.map(|kept| kept + IN_FLIGHT + VENDORS_OWN), kept };
     let mut expected = Forecast { quota, count, need, first_full: None, breaks: None, is_warning: false };
-    if quota > 0 && expected.need.total.is_some_and(|need| need <= quota) && count < quota {
-        return expected;
-    }
     let ours: u64 = demands.iter().map(|demand| demand.have).sum();
     let others = count.saturating_sub(ours).max(VENDORS_OWN.min(quota));
+    let is_enough = expected.need.total.is_some_and(|need| need <= quota);
+    if is_enough && others <= VENDORS_OWN && count < quota {
+        return expected;
+    }
     let mut have: Vec<u64> = demands.iter().map(|demand| demand.have).collect();
     let mut dues: Vec<_> = demands.iter().map(|demand| demand.schedule.after(now).peekable()).collect();
     let end = now.saturating_add(HORIZON).unwrap_or(Timestamp::MAX);
@@ -161,10 +162,16 @@ impl fmt::Display for Forecast {
         write!(f, "needed: {need}; the disk's quota is {quota}, and {count} are there")?;
         match (first_full, breaks) {
             (_, Some(Full { due, job })) => {
-                write!(f, "; the backup of {job} that is due at {due} finds it full, and nothing makes room for it")
+                write!(
+                    f,
+                    "; the backup of {job} that is due at {due} finds it full, and nothing makes room for it"
+                )
             }
             (Some(Full { due, job }), None) => {
-                write!(f, "; from the backup of {job} that is due at {due} on, an old one has to go before each new one")
+                write!(
+                    f,
+                    "; from the backup of {job} that is due at {due} on, an old one has to go before each new one"
+                )
             }
             (None, None) => Ok(()),
         }

@@ -89,7 +89,6 @@ pub enum PromotionLook {
     Incomplete,
 }
 
-
 impl Run {
     /// Whether an attempt may begin: none is in the air, and no room is being made.
     pub(super) fn may_begin(&self) -> bool {
@@ -332,3 +331,6 @@ fn accepted(now: &Now, id: SnapshotId) -> Promoted {
     let mark = now.mark();
     Promoted { id, seen: mark, polls: 0, polled: mark, missing: None, normal: false }
 }
+
+#[cfg(test)]
+mod tests;

@@ -257,10 +257,12 @@ impl fmt::Display for Failure {
             Self::Refused(setback) => write!(f, "refused: {setback}"),
             Self::OutOfTime(setback) => write!(f, "out of time: {setback}"),
             Self::QuotaFull => f.write_str("quota full"),
-            Self::QuotaHeldByOthers => f.write_str("quota held by others: no backup of this job is there to make room"),
-            Self::QuotaLastGood => {
-                f.write_str("quota full: only the last good backup could make room, and `allow_gap` is not set")
+            Self::QuotaHeldByOthers => {
+                f.write_str("quota held by others: no backup of this job is there to make room")
             }
+            Self::QuotaLastGood => f.write_str(
+                "quota full: only the last good backup could make room, and `allow_gap` is not set",
+            ),
             Self::PromotionIncomplete => {
                 f.write_str("promotion incomplete: complete_within passed before the snapshot was NORMAL")
             }
