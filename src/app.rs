@@ -97,6 +97,8 @@ pub struct Pokes {
     pub compact: Notify,
     /// The one's that compares with the cloud.
     pub reconcile: Notify,
+    /// The one's that deletes what no rule keeps.
+    pub retain: Notify,
     /// The one's that makes room on full disks.
     pub room: Notify,
     /// The one's that says which quotas will not do.
@@ -106,17 +108,8 @@ pub struct Pokes {
 impl Pokes {
     /// Rings all of them.
     pub fn all(&self) {
-        for bell in [
-            &self.plan,
-            &self.submit,
-            &self.track,
-            &self.tell,
-            &self.watch,
-            &self.compact,
-            &self.reconcile,
-            &self.room,
-            &self.preflight,
-        ] {
+        let Self { plan, submit, track, tell, watch, compact, reconcile, retain, room, preflight } = self;
+        for bell in [plan, submit, track, tell, watch, compact, reconcile, retain, room, preflight] {
             bell.notify_one();
         }
     }
@@ -131,6 +124,7 @@ impl Pokes {
                 self.tell.notify_one();
                 // The disk is free.
                 self.submit.notify_one();
+                self.retain.notify_one();
             }
         }
     }

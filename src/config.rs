@@ -107,6 +107,8 @@ pub struct Job {
     pub objective: Option<Duration>,
     /// What to do about a full quota.
     pub when_full: WhenFull,
+    /// What stays of its backups; empty where nothing is deleted.
+    pub keep: Keep,
 }
 
 impl Job {
@@ -129,7 +131,7 @@ impl Job {
     /// What stays of its backups, and in which zone its days are; nothing is deleted where the first is empty.
     #[must_use]
     pub fn rules(&self) -> (Keep, TimeZone) {
-        (Keep::default(), self.schedule.zone().clone())
+        (self.keep.clone(), self.schedule.zone().clone())
     }
 
     /// When a run that is due at `due` starts on `disk`.

@@ -11,8 +11,8 @@ use tokio::task::JoinSet;
 use crate::app::App;
 use crate::tasks::driver::{Pulse, drive};
 use crate::tasks::{
-    compact::Compact, plan::Plan, preflight::Preflight, reconcile::Reconcile, room::MakeRoom, submit::Submit,
-    tell::Tell, track::Track, watch::Watch,
+    compact::Compact, plan::Plan, preflight::Preflight, reconcile::Reconcile, retain::Retain, room::MakeRoom,
+    submit::Submit, tell::Tell, track::Track, watch::Watch,
 };
 
 /// A task that has not moved for so long hangs: its sleeps are far shorter.
@@ -35,6 +35,7 @@ impl Daemon {
         daemon.spawn(Reconcile::default());
         daemon.spawn(Compact::default());
         daemon.spawn(Preflight::default());
+        daemon.spawn(Retain::default());
         daemon
     }
 
@@ -47,6 +48,15 @@ impl Daemon {
         daemon.spawn(MakeRoom::default());
         daemon.spawn(Tell::default());
         daemon.spawn(Watch::default());
+        daemon
+    }
+
+    /// Starts the tasks that answer what commands ask about the backups in the cloud.
+    #[must_use]
+    pub fn start_for_retention(app: Arc<App>) -> Self {
+        let mut daemon = Self::start_without_planning(app);
+        daemon.spawn(Reconcile::default());
+        daemon.spawn(Retain::for_requests_alone());
         daemon
     }
 

@@ -12,6 +12,7 @@ pub mod plan;
 pub mod preflight;
 pub mod reconcile;
 pub mod requests;
+pub mod retain;
 pub mod room;
 pub mod submit;
 pub mod sync;

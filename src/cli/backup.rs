@@ -95,7 +95,7 @@ async fn by_ourselves(config: &Arc<Config>, request: Request, common: &Common) -
     let Opened { app, .. } =
         open::app(Arc::clone(config), open::clock(), Arc::new(Log), open::environment()).await?;
     let journal = app.parts.journal.clone();
-    let number = submit(&journal, request, common).await?;
+    let number = submit(&journal, request, common.request_id.as_deref()).await?;
     let daemon = Daemon::start_without_planning(app);
     let rows = async { ended(&journal, &answer(&journal, number).await?, false).await }.await;
     daemon.stop().await;
@@ -105,15 +105,20 @@ async fn by_ourselves(config: &Arc<Config>, request: Request, common: &Common) -
 /// With one: leave it the request, and watch.
 async fn by_the_daemon(config: &Config, request: Request, common: &Common) -> Result<Vec<Row>, Failure> {
     let journal = Journal::open(&config.state_dir).map_err(|error| Failure::journal(&error))?;
-    let number = submit(&journal, request, common).await?;
+    let number = submit(&journal, request, common.request_id.as_deref()).await?;
     let runs = answer(&journal, number).await?;
     ended(&journal, &runs, common.no_wait).await
 }
 
-async fn submit(journal: &Journal, body: Request, common: &Common) -> Result<i64, Failure> {
+/// Leaves a request in the journal: its number.
+pub(super) async fn submit(
+    journal: &Journal,
+    body: Request,
+    request_id: Option<&str>,
+) -> Result<i64, Failure> {
     let made_at = open::clock().wall();
     let unique = || format!("{}-{}", std::process::id(), made_at.as_nanosecond());
-    let request_id = common.request_id.clone().unwrap_or_else(unique);
+    let request_id = request_id.map_or_else(unique, str::to_owned);
     let id = request_id.clone();
     let failed = |error: crate::journal::SharedError| Failure::io("write the request", &*error);
     journal.write(Change::Request { request_id, body, made_at }).await.map_err(failed)?;
@@ -131,6 +136,9 @@ async fn answer(journal: &Journal, number: i64) -> Result<Vec<RunId>, Failure> {
                     return Ok(runs.iter().filter_map(|run| run.parse().ok()).collect());
                 }
                 Some(Answer::Refused { why }) => return Err(Failure::new(Exit::Usage, why)),
+                Some(Answer::Backups { .. }) => {
+                    return Err(Failure::new(Exit::Usage, "this --request-id belongs to another command"));
+                }
                 None => tokio::time::sleep(EVERY).await,
             }
         }

@@ -104,6 +104,12 @@ kinds! {
     GapBegan = "gap.began", Warn;
     /// It has one again.
     GapEnded = "gap.ended", Info;
+    /// What the rules keep of a disk's backups, where something is deleted.
+    RetentionKept = "retention.kept", Debug;
+    /// A backup that no rule keeps is gone.
+    RetentionDeleted = "retention.deleted", Info;
+    /// A backup that no rule keeps could not be deleted; it is tried again.
+    RetentionFailed = "retention.failed", Warn;
     /// The cloud throttles; the lane slows down.
     LaneThrottled = "lane.throttled", Warn;
     /// The lane is at its full rate again.

@@ -27,6 +27,7 @@ pub async fn take_up_all(app: &App) -> Result<(), SharedError> {
                 };
                 app.write(Change::Answer(number, answer)).await?;
             }
+            Request::Backups(_) | Request::Prune(_) => app.pokes.retain.notify_one(),
         }
     }
     Ok(())

@@ -6,13 +6,14 @@
 //! the intent is on disk.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use backup_core::quota::{self, Shelf};
-use backup_core::retention::Keep;
+use backup_core::retention::{Keep, PointId};
 use backup_core::run::{Freed, Freeing, Full, Poll, Room, State, WhenFull};
 use backup_core::{BackupId, BackupName, DiskId, JobName, Run, RunId, SnapshotId, Step, TargetName};
+use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use tokio::sync::Notify;
 
@@ -38,6 +39,23 @@ pub struct MakeRoom {
     attend: Attend,
     /// When counts were last looked at, by the monotonic clock.
     watched: Option<Duration>,
+    full: SeenFull,
+}
+
+/// Runs that wait on a disk that was seen to be full, by its count too, since the cloud said so at that instant. A hint:
+/// where the count has said from the first that there is room, and the cloud refuses all the same, it is not believed at
+/// once.
+type SeenFull = Arc<Mutex<BTreeSet<(RunId, Timestamp)>>>;
+
+fn lock(full: &SeenFull) -> MutexGuard<'_, BTreeSet<(RunId, Timestamp)>> {
+    full.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn waiting_since(row: &Row) -> Option<Timestamp> {
+    match row.run.state {
+        State::Absent { full: Some(Full::Waiting { since }), .. } => Some(since),
+        _ => None,
+    }
 }
 
 impl Task for MakeRoom {
@@ -82,8 +100,9 @@ impl MakeRoom {
         {
             return watched + WATCH - mono;
         }
+        let mut waiting = BTreeSet::new();
         for (target, cloud) in &app.settings().clouds {
-            let (asked, now) = (target.clone(), app.now().wall);
+            let asked = target.clone();
             let rows = match app.parts.journal.read(move |store| store.full(&asked)).await {
                 Ok(rows) => rows,
                 Err(error) => {
@@ -91,27 +110,23 @@ impl MakeRoom {
                     return Duration::from_secs(1);
                 }
             };
-            // A disk that has room by its count and refuses all the same is not asked again at once.
-            let shortest = app.settings().config.retry.quota.shortest;
-            let waits = |row: &Row| match row.run.state {
-                State::Absent { full: Some(Full::Waiting { since }), .. } => {
-                    let failures = row.run.setback.as_ref().map_or(1, |setback| setback.failures);
-                    since.saturating_add(shortest.saturating_mul(failures)).is_ok_and(|from| from <= now)
-                }
-                _ => false,
-            };
-            let rows: Vec<Row> = rows.into_iter().filter(waits).collect();
+            let rows: Vec<Row> = rows.into_iter().filter(|row| waiting_since(row).is_some()).collect();
+            let key = |row: &Row| Some((row.run.id.clone(), waiting_since(row)?));
+            waiting.extend(rows.iter().filter_map(key));
             if !rows.is_empty() {
-                in_flight.start(&[], see_room(Arc::clone(app), cloud.clone(), rows));
+                let full = Arc::clone(&self.full);
+                in_flight.start(&[], see_room(Arc::clone(app), cloud.clone(), rows, full));
             }
         }
+        // A run that is refused anew waits since another instant.
+        lock(&self.full).retain(|key| waiting.contains(key));
         self.watched = Some(mono);
         WATCH
     }
 }
 
 /// Tells these runs which of their disks have room.
-async fn see_room(app: Arc<App>, cloud: Cloud, rows: Vec<Row>) {
+async fn see_room(app: Arc<App>, cloud: Cloud, rows: Vec<Row>, seen_full: SeenFull) {
     let disks: BTreeSet<DiskId> = rows.iter().map(|row| row.run.id.disk.clone()).collect();
     let disks: Vec<DiskId> = disks.into_iter().collect();
     let shelves = tokio::select! {
@@ -124,9 +139,20 @@ async fn see_room(app: Arc<App>, cloud: Cloud, rows: Vec<Row>) {
         Err(problem) => return tracing::debug!("full disks could not be asked for: {problem}"),
     };
     let now = app.now();
+    let shortest = app.settings().config.retry.quota.shortest;
     for row in rows {
-        let has_room = shelves.get(&row.run.id.disk).is_some_and(|shelf| shelf.count < shelf.quota);
-        if let Some(run) = has_room.then(|| row.run.room_seen(&now)).and_then(Result::ok) {
+        let (Some(shelf), Some(since)) = (shelves.get(&row.run.id.disk), waiting_since(&row)) else {
+            continue;
+        };
+        let key = (row.run.id.clone(), since);
+        if shelf.count >= shelf.quota {
+            lock(&seen_full).insert(key);
+            continue;
+        }
+        let failures = row.run.setback.as_ref().map_or(1, |setback| setback.failures);
+        let was_full = lock(&seen_full).remove(&key);
+        let patient = since.saturating_add(shortest.saturating_mul(failures)).is_ok_and(|at| at <= now.wall);
+        if let Some(run) = (was_full || patient).then(|| row.run.room_seen(&now)).and_then(Result::ok) {
             // Not written, or moved on meanwhile: it tries again by itself.
             let _ = app.write(app.saving_waiting(run)).await;
         }
@@ -297,17 +323,19 @@ async fn free(app: Arc<App>, cloud: Cloud, mut row: Row) {
         let gone = matches!(row.run.state, State::Freeing { step: Freeing::Gone, .. });
         let mut changes = vec![app.saving(row.run.clone())];
         if gone {
-            changes.push(Change::Deleted(point.clone(), now.wall));
-        }
-        if !persist_all(&app, changes).await {
-            return;
-        }
-        if gone {
+            let id = PointId::Backup(point.clone());
+            // The intent, should it have been given up for its age.
+            changes.push(Change::Delete { point: id.clone(), run: of.clone(), at: now.wall });
+            changes.push(Change::Deleted(id, now.wall));
+            // The line comes first: it is told at least once.
             let message = format!("{point} of {} was deleted to make room", of.due);
             app.say(&Event::of_row(Kind::QuotaFreed, &row, message).with(|fields| {
                 fields.backup_id = Some(point.to_string());
                 fields.backup_name = Some(BackupName::of(&row.owner, &of).to_string());
             }));
+        }
+        if !persist_all(&app, changes).await {
+            return;
         }
         let is_due = match &row.run.state {
             State::Freeing { retry_at, .. } => *retry_at <= app.now().wall,
@@ -453,13 +481,14 @@ async fn record(app: &App, before: &Run, row: Row) {
         }
         _ => {}
     }
+    // The line comes first: it is told at least once.
+    if let Some(event) = news {
+        app.say(&event);
+    }
     if !persist_all(app, changes).await {
         return;
     }
-    if let Some(event) = news {
-        app.say(&event);
-        app.pokes.tell.notify_one();
-    }
+    app.pokes.tell.notify_one();
     app.pokes.about(&row.run.state);
 }
 

@@ -14,7 +14,7 @@ use crate::faults::Fate;
 use crate::ledger::BackupRecord;
 use crate::random::Random;
 use crate::snapshots::{NewSnapshot, Snapshots};
-use crate::world::{Choices, Disk, DiskState, Promotion, Timings};
+use crate::world::{BackupState, Choices, Disk, DiskState, Promotion, Timings};
 
 #[derive(Debug)]
 pub(crate) struct Cloud {
@@ -49,6 +49,7 @@ pub(crate) struct Backup {
     /// When it has become a snapshot.
     promoted: Option<Timestamp>,
     is_vendors: bool,
+    rolling_back: bool,
 }
 
 impl Backup {
@@ -66,11 +67,15 @@ impl Backup {
     }
 
     pub(crate) fn is_normal(&self, now: Timestamp) -> bool {
-        self.fate == Fate::Normal && now >= self.normal
+        self.fate == Fate::Normal && now >= self.normal && !self.rolling_back
     }
 
     pub(crate) fn state(&self, now: Timestamp) -> &'static str {
-        if self.is_normal(now) { "NORMAL" } else { "CREATING" }
+        match self.is_normal(now) {
+            true => "NORMAL",
+            false if self.rolling_back => "ROLLBACKING",
+            false => "CREATING",
+        }
     }
 
     /// 100 once NORMAL and never before.
@@ -131,9 +136,10 @@ impl Cloud {
                     created: backup.created,
                     visible: backup.created,
                     normal: backup.created,
-                    fate: Fate::Normal,
                     promoted: None,
                     is_vendors: false,
+                    fate: if backup.state == BackupState::Creating { Fate::Stuck } else { Fate::Normal },
+                    rolling_back: backup.state == BackupState::Rollbacking,
                 });
             }
         }
@@ -227,6 +233,7 @@ impl Cloud {
             fate,
             promoted: None,
             is_vendors: false,
+            rolling_back: false,
         };
         shelf.backups.push(backup);
         self.homes.insert(id.clone(), disk.to_owned());
@@ -242,6 +249,12 @@ impl Cloud {
     ) -> Result<(), ApiError> {
         for id in ids {
             let Some(backup) = self.backup(region, id, now) else { return Err(backup_not_found(id)) };
+            if backup.rolling_back {
+                return Err(ApiError::new(
+                    "ResourceInUse.DiskRollbacking",
+                    format!("The disk of the backup point `{id}` is being rolled back."),
+                ));
+            }
             if !backup.is_normal(now) {
                 return Err(creating(id));
             }
@@ -311,6 +324,7 @@ impl Cloud {
                 fate: Fate::Normal,
                 promoted: None,
                 is_vendors: true,
+                rolling_back: false,
             });
         }
     }

@@ -30,5 +30,6 @@ pub use ledger::{BackupRecord, Ledger, RequestRecord, SnapshotRecord};
 pub use request::{Outcome, Reply, Request, Response};
 pub use sim::{Clock, Sim};
 pub use world::{
-    Choices, CreateTime, Credential, Disk, DiskState, ExistingBackup, MissingIds, Promotion, Timings, World,
+    BackupState, Choices, CreateTime, Credential, Disk, DiskState, ExistingBackup, MissingIds, Promotion,
+    Timings, World,
 };

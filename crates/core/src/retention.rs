@@ -159,6 +159,10 @@ pub enum Refusal {
     NoRule,
     /// Its job is not there, or does not hold the disk any more.
     JobGone,
+    /// The journal has another backup of its run, or none that is good. Never of [`plan`]: the journal's keeper knows.
+    NotTheRuns,
+    /// Its disk is being rolled back. Never of [`plan`], which does not see that.
+    RollingBack,
 }
 
 impl fmt::Display for Verdict {
@@ -212,6 +216,8 @@ impl fmt::Display for Refusal {
             Self::NotNormal => "not NORMAL",
             Self::NoRule => "its job has no `keep`",
             Self::JobGone => "its job is gone",
+            Self::NotTheRuns => "not the one that the journal has of its run",
+            Self::RollingBack => "its disk is being rolled back",
         })
     }
 }
