@@ -187,7 +187,10 @@ impl Cloud {
                 let deleted = self.client.delete_disk_backup(backup.as_str(), Priority::Retention).await;
                 self.heed(deleted).map(drop).map_err(|error| chain(&error))
             }
-            PointId::Snapshot(_) => Err("a snapshot is no backup point".to_owned()),
+            PointId::Snapshot(snapshot) => {
+                let deleted = self.client.delete_snapshot(snapshot.as_str(), Priority::Retention).await;
+                self.heed(deleted).map(drop).map_err(|error| chain(&error))
+            }
         }
     }
 
@@ -256,12 +259,17 @@ impl Cloud {
 
     /// The lanes of the actions that the daemon uses.
     pub fn lanes(&self) -> impl Iterator<Item = (&'static str, LaneSnapshot)> + '_ {
-        [Action::CreateDiskBackup, Action::DescribeDiskBackups, Action::DeleteDiskBackups].into_iter().map(
-            |action| {
-                let lane: &Arc<Lane> = self.client.lane(action);
-                (action.as_str(), lane.snapshot())
-            },
-        )
+        let used = [
+            Action::CreateDiskBackup,
+            Action::DescribeDiskBackups,
+            Action::DeleteDiskBackups,
+            Action::CreateSnapshot,
+            Action::DescribeSnapshots,
+        ];
+        used.into_iter().map(|action| {
+            let lane: &Arc<Lane> = self.client.lane(action);
+            (action.as_str(), lane.snapshot())
+        })
     }
 }
 

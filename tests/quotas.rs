@@ -461,3 +461,31 @@ async fn the_warning_comes_before_the_night_on_which_it_breaks() {
         assert_eq!(account.events[warned].fields.disk_id.as_deref(), Some(DISK));
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn promoted_snapshots_join_retention_unless_they_have_a_deadline() {
+    let nights = 7;
+    for (job, kept) in [
+        ("when_full: promote; keep: { last: 3 }", 3),
+        ("when_full: promote; promoted_keep: 30d; keep: { last: 3 }", 7),
+        ("when_full: promote", 7),
+    ] {
+        let account = Nights { job, quota: 1, nights, ..Nights::default() }.play().await;
+        assert_eq!(account.ends(), ["completed"; 7], "{job}");
+        let there: Vec<&str> = account
+            .ledger
+            .snapshots
+            .iter()
+            .filter(|snapshot| snapshot.state == "NORMAL")
+            .map(|snapshot| snapshot.name.as_str())
+            .chain(account.ledger.backups.iter().map(|backup| backup.name.as_str()))
+            .collect();
+        let name = |row: &Row| backup_core::BackupName::of(&row.owner, &row.run.id).to_string();
+        let newest: Vec<String> = account.rows[account.rows.len() - kept..].iter().map(name).collect();
+        assert_eq!(there, newest, "{job}");
+        let deleted = account.executed("DeleteSnapshots").count();
+        assert_eq!((deleted, account.executed(DELETE).count()), (7 - kept, 0), "{job}");
+        assert_eq!(account.said(Kind::RetentionDeleted).len(), 7 - kept);
+        account.assert_promoted_once();
+    }
+}

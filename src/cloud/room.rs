@@ -6,15 +6,16 @@ use std::collections::{BTreeMap, HashMap};
 
 use backup_core::quota::ListedSnapshot;
 use backup_core::reconcile::Listed;
+use backup_core::retention::PointId;
 use backup_core::retry::Class;
 use backup_core::run::{PromotionLook, PromotionReply, Sighting};
 use backup_core::{BackupId, DiskId, InvalidId, SnapshotId};
 use cbs::api::NewSnapshot;
 use cbs::limiter::{Permit, Priority};
-use cbs::{Action, BackupsQuery, DisksQuery, Snapshot, SnapshotState, SnapshotsQuery};
+use cbs::{Action, BackupState, BackupsQuery, DisksQuery, Snapshot, SnapshotState, SnapshotsQuery};
 use jiff::Timestamp;
 
-use super::{Cloud, class};
+use super::{Cloud, Stored, class};
 use crate::report::chain;
 
 /// The most ids in one call (the cloud's limit).
@@ -74,6 +75,33 @@ impl Cloud {
                 Ok(ListedSnapshot { snapshot: id, name: snapshot.name, sighting })
             })
             .collect()
+    }
+
+    /// All snapshots of these disks (ten at most, by the cloud's documentation), newest first, by whoever made them.
+    ///
+    /// # Errors
+    /// Why there is no complete listing, in words.
+    pub async fn stored_snapshots(
+        &self,
+        disks: &[DiskId],
+        priority: Priority,
+    ) -> Result<BTreeMap<DiskId, Vec<Stored>>, String> {
+        let query = SnapshotsQuery::ByDisks(disks.iter().map(ToString::to_string).collect());
+        let listed = self.heed(self.client.list_snapshots(&query, priority).await);
+        let mut by_disk: BTreeMap<DiskId, Vec<Stored>> = BTreeMap::new();
+        for snapshot in listed.map_err(|error| chain(&error))? {
+            let readable = |error: InvalidId| error.to_string();
+            let disk: DiskId = snapshot.disk_id.parse().map_err(readable)?;
+            by_disk.entry(disk).or_default().push(Stored {
+                id: PointId::Snapshot(snapshot.id.parse().map_err(readable)?),
+                sighting: sighting(&snapshot),
+                name: snapshot.name,
+                state: BackupState::from(snapshot.state.as_str().to_owned()),
+                created: snapshot.created,
+                size_gib: None,
+            });
+        }
+        Ok(by_disk)
     }
 
     /// Deletes a backup point; one that is gone already is as good as deleted.

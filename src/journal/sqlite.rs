@@ -11,7 +11,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use backup_core::retention::PointId;
-use backup_core::{DiskId, JobName, RunId, TargetName};
+use backup_core::{DiskId, JobName, RunId, SnapshotId, TargetName};
 use jiff::Timestamp;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row as SqlRow, params};
@@ -300,6 +300,15 @@ impl Store for Sqlite {
             [],
             |row| Ok((parsed(row, 0)?, parsed(row, 1)?, row.get::<_, i64>(2)?.cast_unsigned())),
         )
+    }
+
+    fn promoted(&self, disk: &DiskId) -> Result<Vec<(RunId, SnapshotId)>, JournalError> {
+        let read = |row: &SqlRow<'_>| {
+            let run = RunId { job: parsed(row, 0)?, disk: disk.clone(), due: from_second(row.get(1)?) };
+            Ok((run, parsed(row, 2)?))
+        };
+        let sql = "SELECT job, due, snapshot FROM runs WHERE disk = ?1 AND snapshot IS NOT NULL";
+        self.many(sql, [disk.as_str()], read)
     }
 
     fn untold_gaps(&self) -> Result<Vec<Gap>, JournalError> {

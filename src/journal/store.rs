@@ -104,6 +104,8 @@ pub enum Change {
         of: RunId,
         /// The snapshot.
         snapshot: SnapshotId,
+        /// It has no deadline.
+        stays: bool,
         /// When.
         at: Timestamp,
     },
@@ -443,6 +445,8 @@ pub trait Store: Send {
     fn full(&self, target: &TargetName) -> Result<Vec<Row>, JournalError>;
     /// How many good backup points each job is known to have on each disk.
     fn good_counts(&self) -> Result<Vec<(JobName, DiskId, u64)>, JournalError>;
+    /// The runs of a disk whose backups have become snapshots.
+    fn promoted(&self, disk: &DiskId) -> Result<Vec<(RunId, SnapshotId)>, JournalError>;
     /// Gaps whose begin or end is not known to be logged.
     fn untold_gaps(&self) -> Result<Vec<Gap>, JournalError>;
     /// The completed runs of a disk whose backups are not known to be gone, and these besides; each with the

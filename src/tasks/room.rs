@@ -461,9 +461,10 @@ async fn record(app: &App, before: &Run, row: Row) {
     let now = app.now().wall;
     let mut changes = vec![app.saving(row.run.clone())];
     let mut news = None;
+    let stays = matches!(row.run.policy.when_full, WhenFull::Promote { keep: None });
     match &row.run.state {
         State::Promoting { point, of, snapshot: Some(snapshot), .. } if snapshot.normal => {
-            changes.push(Change::Promoted { of: of.clone(), snapshot: snapshot.id.clone(), at: now });
+            changes.push(Change::Promoted { of: of.clone(), snapshot: snapshot.id.clone(), stays, at: now });
             let message = format!("{point} of {} has become {}", of.due, snapshot.id);
             let event = Event::of_row(Kind::BackupPromoted, &row, message).with(|fields| {
                 fields.backup_id = Some(point.to_string());

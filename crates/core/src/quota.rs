@@ -58,9 +58,9 @@ struct Ours<'a> {
 pub fn decide(shelf: &Shelf<'_>, now: Timestamp) -> Room {
     let Shelf { run, owner, points, .. } = shelf;
     let name = BackupName::of(owner, &run.id).to_string();
-    let own = || points.iter().filter(|listed| listed.name == name);
+    let own = || points.iter().rev().filter(|listed| listed.name == name);
     // Of several the oldest good one, as a look-up takes it: a listing has the newest first.
-    if let Some(found) = own().filter(|own| own.sighting == Sighting::Normal).last().or(own().last()) {
+    if let Some(found) = own().find(|own| own.sighting == Sighting::Normal).or(own().next()) {
         return Room::Found(found.backup.clone(), found.sighting);
     }
     if let Some(Ours { backup, run }) = unkept(shelf, now) {
@@ -146,8 +146,11 @@ fn unkept<'a>(shelf: &Shelf<'a>, now: Timestamp) -> Option<Ours<'a>> {
     let backups = points
         .iter()
         .map(|listed| (PointId::Backup(listed.backup.clone()), listed.name.as_str(), listed.sighting));
+    // Those with a deadline do not join retention.
+    let joins = !matches!(run.policy.when_full, WhenFull::Promote { keep: Some(_) });
     let snapshots = snapshots
         .iter()
+        .filter(|_| joins)
         .map(|listed| (PointId::Snapshot(listed.snapshot.clone()), listed.name.as_str(), listed.sighting));
     let there: Vec<Point> = backups
         .chain(snapshots)

@@ -26,6 +26,7 @@ CREATE TABLE runs (
     unsure     INTEGER NOT NULL,
     taken      TEXT,                                -- the point that it took away to make room, JSON
     snapshot   TEXT,                                -- what its good backup was promoted to
+    stays      INTEGER NOT NULL DEFAULT 0,          -- that snapshot has no deadline
     attend_at  INTEGER,                             -- not worth a look before; a hint: the state decides
     version    INTEGER NOT NULL DEFAULT 0,          -- counts what happened to the row: see Change::Attend
     began_at   INTEGER,                             -- the first attempt's intent

@@ -41,13 +41,13 @@ pub(super) fn apply(write: &Transaction<'_>, change: &Change) -> rusqlite::Resul
         Change::Ask(row) => insert(write, row),
         Change::Begin { run, attend_at, now } => begin(write, run, *attend_at, *now),
         Change::MakeRoom { run, gap, attend_at, now } => make_room(write, run, *gap, *attend_at, *now),
-        Change::Promoted { of, snapshot, at } => {
+        Change::Promoted { of, snapshot, stays, at } => {
             close_gap(write, of.disk.as_str(), *at)?;
             execute(
                 write,
-                "UPDATE runs SET snapshot = ?4, missing = 3
+                "UPDATE runs SET snapshot = ?4, stays = ?5, missing = 3
                  WHERE job = ?1 AND disk = ?2 AND due = ?3 AND state = 'completed'",
-                params![of.job.as_str(), of.disk.as_str(), of.due.as_second(), snapshot.as_str()],
+                params![of.job.as_str(), of.disk.as_str(), of.due.as_second(), snapshot.as_str(), stays],
             )
         }
         Change::CloseGap(disk, at) => close_gap(write, disk.as_str(), *at),
@@ -170,6 +170,12 @@ pub(super) fn apply(write: &Transaction<'_>, change: &Change) -> rusqlite::Resul
             )?;
             execute(
                 write,
+                "UPDATE runs SET snapshot = NULL
+                 WHERE (job, disk, due) = (SELECT job, disk, due FROM deletions WHERE point = ?1) AND snapshot = ?1",
+                [&point],
+            )?;
+            execute(
+                write,
                 "UPDATE deletions SET done_at = coalesce(done_at, ?2) WHERE point = ?1",
                 params![point, millis(*at)],
             )
@@ -235,7 +241,7 @@ pub(super) fn apply(write: &Transaction<'_>, change: &Change) -> rusqlite::Resul
                 "DELETE FROM runs WHERE (job, disk, due) IN (
                      SELECT job, disk, due FROM runs r
                      WHERE r.due < ?1 / 1000 AND r.ended_at < ?1 AND r.reported = 1
-                       AND NOT (r.state = 'completed' AND r.missing < 3 AND EXISTS (
+                       AND NOT (r.state = 'completed' AND (r.missing < 3 OR (r.snapshot IS NOT NULL AND r.stays)) AND EXISTS (
                             SELECT 1 FROM schedules s WHERE s.job = r.job AND s.disk = r.disk))
                        AND EXISTS (SELECT 1 FROM runs n WHERE n.job = r.job AND n.disk = r.disk AND n.due > r.due
                                    AND n.state = 'completed')
