@@ -103,6 +103,12 @@ type Answered = (Vec<Listed>, Vec<String>);
 
 fn ask(global: &Global, request: Request) -> Result<Answered, Failure> {
     let config = open::config(&global.config)?;
+    if matches!(request, Request::Prune(_)) {
+        let settle = config.settle.as_secs();
+        eprintln!(
+            "cbs-backupd: what goes is deleted once a second listing, {settle} s after the first, has confirmed what stays"
+        );
+    }
     let runtime = tokio::runtime::Runtime::new().map_err(|error| Failure::io("start", &error))?;
     runtime.block_on(async {
         match open::lock(&config.state_dir)? {
