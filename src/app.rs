@@ -99,13 +99,17 @@ pub struct Pokes {
     pub reconcile: Notify,
     /// The one's that deletes what no rule keeps.
     pub retain: Notify,
+    /// The one's that makes room on full disks.
+    pub room: Notify,
+    /// The one's that says which quotas will not do.
+    pub preflight: Notify,
 }
 
 impl Pokes {
     /// Rings all of them.
     pub fn all(&self) {
-        let Self { plan, submit, track, tell, watch, compact, reconcile, retain } = self;
-        for bell in [plan, submit, track, tell, watch, compact, reconcile, retain] {
+        let Self { plan, submit, track, tell, watch, compact, reconcile, retain, room, preflight } = self;
+        for bell in [plan, submit, track, tell, watch, compact, reconcile, retain, room, preflight] {
             bell.notify_one();
         }
     }
@@ -115,6 +119,7 @@ impl Pokes {
         match state {
             State::Planned { .. } | State::Absent { .. } => self.submit.notify_one(),
             State::Creating { .. } | State::Tracking { .. } => self.track.notify_one(),
+            State::Freeing { .. } | State::Promoting { .. } => self.room.notify_one(),
             State::Completed { .. } | State::Failed { .. } | State::Skipped { .. } => {
                 self.tell.notify_one();
                 // The disk is free.
@@ -263,6 +268,12 @@ impl App {
     pub fn saving_waiting(&self, run: Run) -> Change {
         let now = self.now();
         Change::SaveWaiting { attend_at: attend_at(&run, &now), run, now: now.wall }
+    }
+
+    /// The intent of a deletion or a promotion that begins now.
+    pub fn making_room(&self, run: Run, gap: bool) -> Change {
+        let now = self.now();
+        Change::MakeRoom { attend_at: attend_at(&run, &now), run, gap, now: now.wall }
     }
 
     /// The intent of an attempt that begins now.

@@ -26,6 +26,10 @@ use crate::clock::Clock;
 use crate::config::{Config, Target};
 use crate::report::chain;
 
+mod room;
+
+pub use room::{PromotionAnswered, Shelf};
+
 /// Codes that say that a backup of the disk is being made.
 const BEING_MADE: [&str; 3] = [
     "ResourceUnavailable.SnapshotCreating",
@@ -187,7 +191,10 @@ impl Cloud {
                 let deleted = self.client.delete_disk_backup(backup.as_str(), Priority::Retention).await;
                 self.heed(deleted).map(drop).map_err(|error| chain(&error))
             }
-            PointId::Snapshot(_) => Err("a snapshot is no backup point".to_owned()),
+            PointId::Snapshot(snapshot) => {
+                let deleted = self.client.delete_snapshot(snapshot.as_str(), Priority::Retention).await;
+                self.heed(deleted).map(drop).map_err(|error| chain(&error))
+            }
         }
     }
 
@@ -264,12 +271,17 @@ impl Cloud {
 
     /// The lanes of the actions that the daemon uses.
     pub fn lanes(&self) -> impl Iterator<Item = (&'static str, LaneSnapshot)> + '_ {
-        [Action::CreateDiskBackup, Action::DescribeDiskBackups, Action::DeleteDiskBackups].into_iter().map(
-            |action| {
-                let lane: &Arc<Lane> = self.client.lane(action);
-                (action.as_str(), lane.snapshot())
-            },
-        )
+        let used = [
+            Action::CreateDiskBackup,
+            Action::DescribeDiskBackups,
+            Action::DeleteDiskBackups,
+            Action::CreateSnapshot,
+            Action::DescribeSnapshots,
+        ];
+        used.into_iter().map(|action| {
+            let lane: &Arc<Lane> = self.client.lane(action);
+            (action.as_str(), lane.snapshot())
+        })
     }
 }
 

@@ -23,6 +23,7 @@ use backup_core::run::{Policy, WhenFull};
 use backup_core::schedule::{self, Blackout, Schedule};
 use backup_core::{DiskId, JobName, Owner, TargetName};
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 
 pub use mistakes::ConfigErrors;
 
@@ -175,6 +176,12 @@ impl Job {
             settle: config.settle,
             when_full: self.when_full,
         }
+    }
+
+    /// What stays of its backups, and in which zone its days are; nothing is deleted where the first is empty.
+    #[must_use]
+    pub fn rules(&self) -> (Keep, TimeZone) {
+        (self.keep.clone(), self.schedule.zone().clone())
     }
 
     /// When a run that is due at `due` starts on `disk`.

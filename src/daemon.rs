@@ -11,8 +11,8 @@ use tokio::task::JoinSet;
 use crate::app::App;
 use crate::tasks::driver::{Pulse, drive};
 use crate::tasks::{
-    compact::Compact, plan::Plan, reconcile::Reconcile, retain::Retain, submit::Submit, tell::Tell,
-    track::Track, watch::Watch,
+    compact::Compact, plan::Plan, preflight::Preflight, reconcile::Reconcile, retain::Retain, room::MakeRoom,
+    submit::Submit, tell::Tell, track::Track, watch::Watch,
 };
 
 /// A task that has not moved for so long hangs: its sleeps are far shorter.
@@ -34,6 +34,7 @@ impl Daemon {
         daemon.spawn(Plan);
         daemon.spawn(Reconcile::default());
         daemon.spawn(Compact::default());
+        daemon.spawn(Preflight::default());
         daemon.spawn(Retain::default());
         daemon
     }
@@ -44,6 +45,7 @@ impl Daemon {
         let mut daemon = Self { app, tasks: JoinSet::new(), pulses: Vec::new() };
         daemon.spawn(Submit::default());
         daemon.spawn(Track::default());
+        daemon.spawn(MakeRoom::default());
         daemon.spawn(Tell::default());
         daemon.spawn(Watch::default());
         daemon

@@ -72,7 +72,12 @@ impl Day {
         let cloud = cbs_sim::World {
             seed: 1,
             credentials: vec![simulate::key(0)],
-            timings: Timings { create_ms: (20_000, 40_000), visible_ms: (0, 1_500), reply_ms: (5, 60) },
+            timings: Timings {
+                create_ms: (20_000, 40_000),
+                visible_ms: (0, 1_500),
+                reply_ms: (5, 60),
+                ..Timings::default()
+            },
             disks: [south, east].concat(),
             roles: vec![Role {
                 arn: ARN.to_owned(),

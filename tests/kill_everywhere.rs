@@ -12,12 +12,16 @@ use backup_core::retention::PointId;
 use backup_core::run::State;
 use cbs_backupd::app::Idle;
 use cbs_backupd::config::Config;
-use cbs_backupd::report::Kind;
+use cbs_backupd::journal::Row;
+use cbs_backupd::report::{Event, Kind};
 use cbs_backupd::simulate::{Beginning, Life, Network, Tamper, World, key};
-use cbs_sim::{BackupState, Disk, Effect, ExistingBackup, Rule, Timings, Which};
+use cbs_sim::{BackupState, Choices, Disk, Effect, ExistingBackup, Promotion, Rule, Timings, Which};
+use jiff::{SignedDuration, Timestamp};
 
 const CREATE: &str = "CreateDiskBackup";
 const DELETE: &str = "DeleteDiskBackups";
+const PROMOTE: &str = "CreateSnapshot";
+const CREATE_MS: u64 = 8_000;
 const DISKS: [&str; 2] = ["disk-1", "disk-2"];
 
 /// What befalls a night.
@@ -27,11 +31,34 @@ struct Scene {
     create: Option<Effect>,
     /// Each disk has a backup of the night before, and one is kept: the first delete meets this, if anything.
     deletes: Option<Option<Effect>>,
+    /// Each disk has a backup of the night before, and a quota of one.
+    full: Option<Full>,
+}
+
+/// What befalls full disks.
+#[derive(Clone, Debug)]
+struct Full {
+    /// What the job says of it.
+    job: &'static str,
+    /// When a backup that becomes a snapshot frees its place.
+    promotion: Promotion,
+    /// The first such call meets this.
+    fault: Option<(&'static str, Effect)>,
+}
+
+impl Scene {
+    fn has_old_ones(&self) -> bool {
+        self.deletes.is_some() || self.full.is_some()
+    }
 }
 
 /// A night of two disks, ten seconds before both are due.
 fn world(scene: &Scene) -> World {
-    let keep = if scene.deletes.is_some() { "    keep: { last: 1 }\n" } else { "" };
+    let keep = match &scene.full {
+        Some(full) => full.job,
+        None if scene.deletes.is_some() => "    keep: { last: 1 }\n",
+        None => "",
+    };
     let text = format!(
         "owner: ops1\nsettle: 30s\ntargets:\n  default: {{ region: ap-guangzhou }}\n\
          jobs:\n  - name: db\n    disks: [{}]\n    schedule: \"30 2 * * *\"\n    complete_within: 1h\n{keep}",
@@ -40,13 +67,24 @@ fn world(scene: &Scene) -> World {
     let first = |action, effect: &Effect| Rule::on(action, effect.clone()).which(Which::First(1));
     let faults = scene.create.iter().map(|effect| first(CREATE, effect));
     let faults = faults.chain(scene.deletes.iter().flatten().map(|effect| first(DELETE, effect)));
-    let disk = |id| Disk { backups: scene.deletes.iter().map(|_| before(id)).collect(), ..Disk::new(id) };
+    let faults = faults
+        .chain(scene.full.iter().flat_map(|full| &full.fault).map(|(action, effect)| first(action, effect)));
+    let quota = if scene.full.is_some() { 1 } else { 3 };
+    let old = scene.has_old_ones();
+    let disk = |id| Disk { backups: old.then(|| before(id)).into_iter().collect(), quota, ..Disk::new(id) };
+    let promotion = scene.full.as_ref().map(|full| full.promotion).unwrap_or_default();
     World::new(Beginning {
         start: "2026-11-24T02:29:50Z".parse().unwrap(),
         config: Config::parse("night.yaml", &text, &BTreeMap::new()).unwrap(),
         cloud: cbs_sim::World {
             credentials: vec![key(0)],
-            timings: Timings { create_ms: (8_000, 8_000), visible_ms: (2_000, 2_000), reply_ms: (20, 20) },
+            timings: Timings {
+                create_ms: (CREATE_MS, CREATE_MS),
+                visible_ms: (2_000, 2_000),
+                reply_ms: (20, 20),
+                snapshot_ms: (8_000, 8_000),
+            },
+            choices: Choices { promotion, ..Choices::default() },
             disks: DISKS.map(disk).to_vec(),
             faults: faults.collect(),
             ..cbs_sim::World::default()
@@ -73,7 +111,7 @@ fn before(disk: &str) -> ExistingBackup {
 
 /// Waits for both runs to have ended and been told of, and for what is to go to have gone.
 async fn until_ended(world: &World, scene: &Scene) {
-    let runs = if scene.deletes.is_some() { 2 * DISKS.len() } else { DISKS.len() };
+    let runs = if scene.has_old_ones() { 2 * DISKS.len() } else { DISKS.len() };
     for _ in 0..1_000 {
         tokio::time::sleep(Duration::from_secs(5)).await;
         let rows = world.rows(None).await.unwrap();
@@ -106,16 +144,16 @@ async fn night(scene: &Scene, boundary: u64, downtime: Duration) -> u64 {
     tokio::time::sleep(downtime).await;
     let second = world.start(&Arc::default()).await.unwrap();
     until_ended(&world, scene).await;
-    if scene.deletes.is_some() {
+    if scene.has_old_ones() {
         // Long enough for a delete whose reply was lost, and for three listings that do not show what went.
         tokio::time::sleep(Duration::from_secs(19 * 3600)).await;
     }
     second.stop().await;
-    assert_kept(&world).await;
+    assert_kept(&world, scene).await;
     life.passed()
 }
 
-async fn assert_kept(world: &World) {
+async fn assert_kept(world: &World, scene: &Scene) {
     assert_eq!(world.witness.objections(), Vec::<String>::new());
     let ledger = world.sim.ledger();
     assert_eq!(ledger.backups.len(), DISKS.len(), "{:#?}", ledger.backups);
@@ -123,7 +161,10 @@ async fn assert_kept(world: &World) {
     let (rows, recovered): (Vec<_>, Vec<_>) =
         world.rows(None).await.unwrap().into_iter().partition(|row| row.run.attempts > 0);
     let deletes = !recovered.is_empty();
-    for row in recovered {
+    if scene.full.is_some() {
+        assert_room_was_made(world, &recovered);
+    }
+    for row in recovered.into_iter().filter(|_| scene.deletes.is_some()) {
         let run = row.run.id.to_string();
         let deleted = events.iter().filter(|event| {
             event.kind == Kind::RetentionDeleted && event.fields.run.as_deref() == Some(&run)
@@ -159,6 +200,58 @@ async fn assert_kept(world: &World) {
     assert!(!events.iter().any(|event| wrong(event.kind)), "{events:#?}");
 }
 
+/// Each disk's old backup has made room, once; that is told, and so is every window without a good backup.
+fn assert_room_was_made(world: &World, old: &[Row]) {
+    let (ledger, events) = (world.sim.ledger(), world.log.events());
+    let executed = |action, disk: &str| -> Vec<Timestamp> {
+        let of_disk = ledger.requests_of(action).filter(|request| request.disk_id.as_deref() == Some(disk));
+        of_disk.filter(|request| request.executed).map(|request| request.arrival).collect()
+    };
+    assert_eq!(old.len(), DISKS.len());
+    for row in old {
+        let (disk, run) = (row.run.id.disk.as_str(), row.run.id.to_string());
+        let point = row.run.state.backup().unwrap().as_str();
+        let of_point = |kind: Kind| {
+            let told = events.iter().filter(|event| event.kind == kind);
+            told.filter(|event| event.fields.backup_id.as_deref() == Some(point)).count()
+        };
+        let promoted = executed(PROMOTE, disk);
+        let (deleted, snapshots) = (
+            executed(DELETE, disk),
+            ledger.snapshots.iter().filter(|snapshot| snapshot.disk_id == disk).collect::<Vec<_>>(),
+        );
+        match (&deleted[..], &snapshots[..]) {
+            ([_], []) => {
+                let told = of_point(Kind::QuotaFreed);
+                assert!((1..=2).contains(&told), "that {run}'s is deleted is told {told} times");
+            }
+            ([], [snapshot]) => {
+                assert_eq!(promoted.len(), 1, "{run}'s is promoted twice");
+                assert_eq!((snapshot.state.as_str(), snapshot.backup_id.as_deref()), ("NORMAL", Some(point)));
+                assert_eq!(snapshot.name, BackupName::of(&row.owner, &row.run.id).to_string());
+                let told = of_point(Kind::BackupPromoted);
+                assert!((1..=2).contains(&told), "that {run}'s is promoted is told {told} times");
+            }
+            other => panic!("{run}'s did not make room once: {other:?}"),
+        }
+        // A second, where the first intent came to nothing; and one of them again after the crash.
+        assert!((1..=3).contains(&of_point(Kind::GapBegan)), "{events:#?}");
+        // No good backup from the deletion on, or from the acceptance of the snapshot on at most.
+        let [made] = executed(CREATE, disk)[..] else { panic!("not one backup") };
+        let from = deleted.into_iter().chain(promoted).next().unwrap();
+        let to = if snapshots.is_empty() { made } else { from };
+        let to = to + SignedDuration::from_millis(CREATE_MS.cast_signed());
+        let is_whole = |event: &&Event| {
+            let (_, window) = event.message.split_once("from ").unwrap();
+            let (began, ended) = window.split_once(" to ").unwrap();
+            began.parse::<Timestamp>().unwrap() <= from && ended.parse::<Timestamp>().unwrap() >= to
+        };
+        let told = events.iter().filter(|event| event.kind == Kind::GapEnded);
+        let mut told = told.filter(|event| event.fields.backup_id.as_deref() == Some(point));
+        assert!(told.any(|event| is_whole(&event)), "{from} to {to}: {events:#?}");
+    }
+}
+
 async fn kill_everywhere(scene: Scene) {
     let all = night(&scene, u64::MAX, Duration::ZERO).await;
     assert!(all > 50, "only {all} boundaries");
@@ -169,6 +262,46 @@ async fn kill_everywhere(scene: Scene) {
             night(&scene, boundary, downtime).await;
         }
     }
+}
+
+/// A night on full disks.
+fn on_full_disks(job: &'static str, promotion: Promotion, fault: Option<(&'static str, Effect)>) -> Scene {
+    Scene { full: Some(Full { job, promotion, fault }), ..Scene::default() }
+}
+
+const ROTATE: &str = "    when_full: rotate\n    allow_gap: true\n";
+const INTO_SNAPSHOTS: &str = "    when_full: promote\n";
+
+#[tokio::test(start_paused = true)]
+async fn when_old_ones_are_rotated() {
+    kill_everywhere(on_full_disks(ROTATE, Promotion::WhenNormal, None)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_the_reply_of_a_rotation_is_lost() {
+    let lost = (DELETE, Effect::Drop { executed: true });
+    kill_everywhere(on_full_disks(ROTATE, Promotion::WhenNormal, Some(lost))).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_old_ones_are_promoted() {
+    for promotion in [Promotion::WhenNormal, Promotion::AtOnce] {
+        kill_everywhere(on_full_disks(INTO_SNAPSHOTS, promotion, None)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_the_reply_of_a_promotion_is_lost() {
+    for promotion in [Promotion::WhenNormal, Promotion::AtOnce] {
+        let lost = (PROMOTE, Effect::Drop { executed: true });
+        kill_everywhere(on_full_disks(INTO_SNAPSHOTS, promotion, Some(lost))).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_a_promotion_is_lost() {
+    let lost = (PROMOTE, Effect::Drop { executed: false });
+    kill_everywhere(on_full_disks(INTO_SNAPSHOTS, Promotion::WhenNormal, Some(lost))).await;
 }
 
 /// A night whose first create meets this.

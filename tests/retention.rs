@@ -57,6 +57,7 @@ fn world_that_takes(create_ms: u64, jobs: &str, disks: Vec<Disk>, faults: Vec<Ru
                 create_ms: (create_ms, create_ms),
                 visible_ms: (0, 1_000),
                 reply_ms: (20, 20),
+                ..Timings::default()
             },
             choices: Choices { one_creation_at_a_time: false, ..Choices::default() },
             disks,

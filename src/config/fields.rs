@@ -17,7 +17,10 @@ pub(super) const NAME: &str = "a name of 1 to 32 lower-case letters, digits and 
 const PLACES: [(&str, &[&str]); 5] = [
     ("at the top of the file", &["owner", "state_dir", "settle", "history_keep", "guard", "retry"]),
     ("in a target", &["region", "endpoint", "credentials", "rate_limit", "connect_timeout", "call_timeout"]),
-    ("in a job", &["disks", "complete_within", "objective", "when_full", "keep"]),
+    (
+        "in a job",
+        &["disks", "complete_within", "objective", "when_full", "allow_gap", "promoted_keep", "keep"],
+    ),
     ("under `schedule`", &["cron", "missed", "start_within", "spread", "blackout"]),
     ("under `keep`", &["last", "within", "hourly", "daily", "weekly", "monthly", "yearly"]),
 ];

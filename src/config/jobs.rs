@@ -28,7 +28,6 @@ const LATER_IN_JOB: [(&str, &str); 4] = [
 ];
 const LATER_IN_SCHEDULE: [(&str, &str); 1] =
     [("together", "leave `spread` out to start all disks of a job at once")];
-const WHEN_FULL_LATER: [&str; 2] = ["rotate", "promote"];
 
 /// Schedules that were read already: jobs that share one, share it in memory too.
 type Known = HashMap<(String, String), Result<Schedule, ScheduleError>>;
@@ -85,7 +84,7 @@ fn job(
     let complete_within =
         or(&mut fields, "complete_within", Job::COMPLETE_WITHIN, mistakes, duration("1s", "30d"));
     let objective = fields.optional("objective", mistakes, duration("1m", "3650d"));
-    let when_full = or(&mut fields, "when_full", WhenFull::default(), mistakes, when_full);
+    let when_full = when_full(&mut fields, mistakes);
     let keep = fields.node("keep").map_or(Some(Keep::default()), |node| keep(node, mistakes));
     fields.finish(&LATER_IN_JOB, mistakes);
     let when = when?;
@@ -230,14 +229,48 @@ fn schedule(
     }
 }
 
-fn when_full(node: &Node) -> Result<WhenFull, Expected> {
-    match text(node) {
+/// `when_full`, with the keys that go with one of its words alone.
+fn when_full(fields: &mut Fields<'_>, mistakes: &mut Mistakes) -> Option<WhenFull> {
+    let chosen = or(fields, "when_full", WhenFull::default(), mistakes, |node| match text(node) {
         Ok("wait") => Ok(WhenFull::Wait),
+        Ok("rotate") => Ok(WhenFull::Rotate { allow_gap: false }),
+        Ok("promote") => Ok(WhenFull::Promote { keep: None }),
         Ok("fail") => Ok(WhenFull::Fail),
-        Ok(later) if WHEN_FULL_LATER.contains(&later) => {
-            Err(format!("`wait` or `fail` (`{later}` is not carried out by this version yet)"))
+        _ => Err("`wait`, `rotate`, `promote` or `fail`".to_owned()),
+    });
+    let allow_gap = or(fields, "allow_gap", false, mistakes, |node| match text(node) {
+        Ok("true") => Ok(true),
+        Ok("false") => Ok(false),
+        _ => Err("`true` or `false`".to_owned()),
+    });
+    // The cloud takes no earlier deadline than a day from now.
+    let keep = match fields.node("promoted_keep") {
+        None => Some(None),
+        Some(node) => match duration("25h", "36500d")(node) {
+            Ok(keep) => Some(Some(keep)),
+            Err(expected) => {
+                wrong(mistakes, "promoted_keep", node, &expected);
+                None
+            }
+        },
+    };
+    let goes = |rotates: bool| match chosen {
+        Some(WhenFull::Rotate { .. }) => rotates,
+        Some(WhenFull::Promote { .. }) => !rotates,
+        Some(_) => false,
+        // What could not be read is the mistake to mend.
+        None => true,
+    };
+    for (key, rotates, word) in [("allow_gap", true, "rotate"), ("promoted_keep", false, "promote")] {
+        if let Some(node) = fields.node(key).filter(|_| !goes(rotates)) {
+            let what = format!("`{key}` goes with `when_full: {word}` alone; expected that, or no `{key}`");
+            add(mistakes, node, what);
         }
-        _ => Err("`wait` or `fail`".to_owned()),
+    }
+    match chosen? {
+        WhenFull::Rotate { .. } => Some(WhenFull::Rotate { allow_gap: allow_gap? }),
+        WhenFull::Promote { .. } => Some(WhenFull::Promote { keep: keep? }),
+        other => Some(other),
     }
 }
 

@@ -11,26 +11,30 @@ use std::path::Path;
 use std::time::Duration;
 
 use backup_core::retention::PointId;
-use backup_core::{DiskId, JobName, RunId, TargetName};
+use backup_core::{DiskId, JobName, RunId, SnapshotId, TargetName};
 use jiff::Timestamp;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row as SqlRow, params};
 
-use changes::apply;
+use changes::{HOLDS, apply};
 use rows::{
-    DELETION, RUN, RUN_COLUMNS, from_json, from_millis, from_second, millis, parsed, read_deletion, read_run,
-    read_watermark,
+    DELETION, RUN, RUN_COLUMNS, from_json, from_millis, from_second, millis, parsed, read_deletion, read_gap,
+    read_run, read_watermark,
 };
 
 use super::store::{
-    Answer, Change, Deletion, Filter, JournalError, Request, Row, Stage, Standing, Store, Subject, ToAttend,
-    Watermark,
+    Answer, Change, Deletion, Filter, Gap, JournalError, Request, Row, Stage, Standing, Store, Subject,
+    ToAttend, Watermark,
 };
 
 /// The migrations, oldest first; a file's `user_version` says how many it has had.
 const MIGRATIONS: [&str; 1] = [include_str!("migrations/0001_runs.sql")];
 /// How long a call waits for another process that writes (a command beside the daemon).
 const BUSY: Duration = Duration::from_secs(10);
+/// The states of [`Stage::Waiting`].
+const WAITS: &str = "('planned', 'absent')";
+/// The states of [`Stage::Room`].
+const MAKES_ROOM: &str = "('freeing', 'promoting')";
 /// What stands for the path of a journal in memory.
 const IN_MEMORY: &str = ":memory:";
 
@@ -159,10 +163,11 @@ impl Sqlite {
         read_one().map_err(self.failed("read"))
     }
 
-    /// Planned ones and absent ones: they hang on what else the journal knows.
-    fn waiting_to_attend(
+    /// Those that hang on what else the journal knows.
+    fn to_attend_with_facts(
         &self,
         target: &TargetName,
+        states: &str,
         now: Timestamp,
         limit: usize,
         except: &dyn Fn(&RunId) -> bool,
@@ -170,16 +175,18 @@ impl Sqlite {
         // Chosen first, and only then looked at closely: there may be thousands, and few are asked for. Those planned
         // at one instant, in the order of their starts.
         let chosen = self.many(
-            "SELECT job, disk, due FROM runs
-             WHERE target = ?1 AND ended_at IS NULL AND state IN ('planned', 'absent') AND attend_at <= ?2
-             ORDER BY attend_at, start_at LIMIT ?3",
+            &format!(
+                "SELECT job, disk, due FROM runs
+                 WHERE target = ?1 AND ended_at IS NULL AND state IN {states} AND attend_at <= ?2
+                 ORDER BY attend_at, start_at LIMIT ?3"
+            ),
             params![target.as_str(), millis(now), i64::try_from(limit).unwrap_or(i64::MAX)],
             |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, i64>(2)?)),
         )?;
         let sql = format!(
             "SELECT {RUN},
                 EXISTS (SELECT 1 FROM runs b WHERE b.disk = r.disk AND b.ended_at IS NULL
-                        AND b.state IN ('creating', 'tracking') AND (b.job, b.due) != (r.job, r.due)),
+                        AND b.state IN {HOLDS} AND (b.job, b.due) != (r.job, r.due)),
                 EXISTS (SELECT 1 FROM runs n WHERE n.job = r.job AND n.disk = r.disk AND n.due > r.due
                         AND n.ended_at IS NULL AND n.start_at <= ?4),
                 EXISTS (SELECT 1 FROM pauses WHERE kind = 'job' AND name = r.job)
@@ -199,8 +206,10 @@ impl Sqlite {
             found.unreadable.extend(unreadable);
         }
         let next = self.one(
-            "SELECT min(attend_at) FROM runs
-             WHERE target = ?1 AND ended_at IS NULL AND state IN ('planned', 'absent') AND attend_at > ?2",
+            &format!(
+                "SELECT min(attend_at) FROM runs
+                 WHERE target = ?1 AND ended_at IS NULL AND state IN {states} AND attend_at > ?2"
+            ),
             params![target.as_str(), millis(now)],
             |row| row.get::<_, Option<i64>>(0),
         )?;
@@ -288,7 +297,8 @@ impl Store for Sqlite {
         except: &dyn Fn(&RunId) -> bool,
     ) -> Result<ToAttend, JournalError> {
         match stage {
-            Stage::Waiting => self.waiting_to_attend(target, now, limit, except),
+            Stage::Waiting => self.to_attend_with_facts(target, WAITS, now, limit, except),
+            Stage::Room => self.to_attend_with_facts(target, MAKES_ROOM, now, limit, except),
             Stage::Unresolved => self.begun_to_attend(target, "creating", now, limit, except),
             Stage::Accepted => self.begun_to_attend(target, "tracking", now, limit, except),
         }
@@ -305,7 +315,7 @@ impl Store for Sqlite {
     fn waiting(&self) -> Result<Vec<Row>, JournalError> {
         let sql = format!(
             "SELECT {RUN} FROM runs r JOIN policies p ON p.id = r.policy
-             WHERE r.ended_at IS NULL AND r.state IN ('planned', 'absent')"
+             WHERE r.ended_at IS NULL AND r.state IN {WAITS}"
         );
         self.plain_rows(&sql, [])
     }
@@ -324,6 +334,40 @@ impl Store for Sqlite {
              WHERE r.ended_at IS NOT NULL AND r.reported = 0 ORDER BY r.ended_at LIMIT ?1"
         );
         self.plain_rows(&sql, [i64::try_from(limit).unwrap_or(i64::MAX)])
+    }
+
+    fn full(&self, target: &TargetName) -> Result<Vec<Row>, JournalError> {
+        let sql = format!(
+            "SELECT {RUN} FROM runs r JOIN policies p ON p.id = r.policy
+             WHERE r.target = ?1 AND r.ended_at IS NULL AND r.state = 'absent' AND r.body ->> '$.full' IS NOT NULL"
+        );
+        self.plain_rows(&sql, [target.as_str()])
+    }
+
+    fn good_counts(&self) -> Result<Vec<(JobName, DiskId, u64)>, JournalError> {
+        self.many(
+            "SELECT job, disk, count(*) FROM runs WHERE state = 'completed' AND missing < 3 GROUP BY job, disk",
+            [],
+            |row| Ok((parsed(row, 0)?, parsed(row, 1)?, row.get::<_, i64>(2)?.cast_unsigned())),
+        )
+    }
+
+    fn promoted(&self, disk: &DiskId) -> Result<Vec<(RunId, SnapshotId)>, JournalError> {
+        let read = |row: &SqlRow<'_>| {
+            let run = RunId { job: parsed(row, 0)?, disk: disk.clone(), due: from_second(row.get(1)?) };
+            Ok((run, parsed(row, 2)?))
+        };
+        let sql = "SELECT job, due, snapshot FROM runs WHERE disk = ?1 AND snapshot IS NOT NULL";
+        self.many(sql, [disk.as_str()], read)
+    }
+
+    fn untold_gaps(&self) -> Result<Vec<Gap>, JournalError> {
+        self.many(
+            "SELECT number, run, point, began_at, ended_at, told FROM gaps
+             WHERE told = 0 OR (told = 1 AND ended_at IS NOT NULL) ORDER BY number",
+            [],
+            read_gap,
+        )
     }
 
     fn to_compare(&self, disk: &DiskId, runs: &[RunId]) -> Result<Vec<(Row, u32)>, JournalError> {
@@ -435,7 +479,8 @@ impl Store for Sqlite {
             let last = self.plain_rows(&last_sql, key)?.into_iter().next();
             let last_good = self.one(
                 "SELECT ended_at, due FROM runs
-                 WHERE job = ?1 AND disk = ?2 AND state = 'completed' AND missing < 3 ORDER BY due DESC LIMIT 1",
+                 WHERE job = ?1 AND disk = ?2 AND state = 'completed' AND (missing < 3 OR snapshot IS NOT NULL)
+                 ORDER BY due DESC LIMIT 1",
                 key,
                 |row| Ok((from_millis(row.get(0)?), from_second(row.get(1)?))),
             )?;

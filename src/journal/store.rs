@@ -3,7 +3,7 @@
 //! Responsible for the vocabulary. It refuses to know a database; `sqlite` is one.
 
 use backup_core::retention::PointId;
-use backup_core::{DiskId, Facts, JobName, Owner, Run, RunId, TargetName};
+use backup_core::{BackupId, DiskId, Facts, JobName, Owner, Run, RunId, SnapshotId, TargetName};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -48,6 +48,8 @@ pub enum Stage {
     Unresolved,
     /// With a backup that is not NORMAL yet: tracking.
     Accepted,
+    /// Making room on a full disk: freeing, promoting.
+    Room,
 }
 
 /// Runs that want attention.
@@ -86,6 +88,33 @@ pub enum Change {
         /// The wall clock.
         now: Timestamp,
     },
+    /// The intent of a deletion or a promotion that makes room for a run. Left out where the run is no longer absent, or
+    /// another run holds the disk.
+    MakeRoom {
+        /// The run: freeing or promoting.
+        run: Run,
+        /// It takes the last good backup: a gap begins.
+        gap: bool,
+        /// Not worth a look before.
+        attend_at: Timestamp,
+        /// The wall clock.
+        now: Timestamp,
+    },
+    /// The backup of this run has become a snapshot: it is good, and no backup point any more.
+    Promoted {
+        /// The run.
+        of: RunId,
+        /// The snapshot.
+        snapshot: SnapshotId,
+        /// It has no deadline.
+        stays: bool,
+        /// When.
+        at: Timestamp,
+    },
+    /// The gap of a disk is over, if there is one.
+    CloseGap(DiskId, Timestamp),
+    /// What was logged of gaps: their numbers, and whether the end was.
+    GapsTold(Vec<(i64, bool)>),
     /// What is known of a run now, and when to attend to it next. Left out where it had ended.
     Save {
         /// The run.
@@ -297,6 +326,23 @@ pub struct Filter {
     pub limit: u32,
 }
 
+/// A window in which a disk has no good backup, because a run took the last one away to make room.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// Its number.
+    pub number: i64,
+    /// The run that made room.
+    pub run: RunId,
+    /// The backup that it took.
+    pub point: BackupId,
+    /// When it began.
+    pub began_at: Timestamp,
+    /// When the disk had a good backup again.
+    pub ended_at: Option<Timestamp>,
+    /// Whether its begin was logged.
+    pub begin_told: bool,
+}
+
 /// How a job on a disk stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Standing {
@@ -390,6 +436,14 @@ pub trait Store: Send {
     fn run(&self, id: &RunId) -> Result<Option<Row>, JournalError>;
     /// Ended runs whose terminal event is not known to be logged, at most `limit`.
     fn unreported(&self, limit: usize) -> Result<Vec<Row>, JournalError>;
+    /// Waiting runs of a target that the disk's full quota holds.
+    fn full(&self, target: &TargetName) -> Result<Vec<Row>, JournalError>;
+    /// How many good backup points each job is known to have on each disk.
+    fn good_counts(&self) -> Result<Vec<(JobName, DiskId, u64)>, JournalError>;
+    /// The runs of a disk whose backups have become snapshots.
+    fn promoted(&self, disk: &DiskId) -> Result<Vec<(RunId, SnapshotId)>, JournalError>;
+    /// Gaps whose begin or end is not known to be logged.
+    fn untold_gaps(&self) -> Result<Vec<Gap>, JournalError>;
     /// The completed runs of a disk whose backups are not known to be gone, and these besides; each with the
     /// number of listings in a row from which its backup was missing.
     fn to_compare(&self, disk: &DiskId, runs: &[RunId]) -> Result<Vec<(Row, u32)>, JournalError>;

@@ -94,6 +94,16 @@ kinds! {
     BackupTwin = "backup.twin", Warn;
     /// The disk's backup quota is full.
     QuotaFull = "quota.full", Warn;
+    /// A backup was deleted to make room for a run's.
+    QuotaFreed = "quota.freed", Warn;
+    /// A disk's quota does not do for what its jobs keep, or will be full.
+    QuotaWarning = "quota.warning", Warn;
+    /// A backup has become a snapshot, and its place on the disk is free.
+    BackupPromoted = "backup.promoted", Info;
+    /// A disk has no good backup: the last one made room for the next.
+    GapBegan = "gap.began", Warn;
+    /// It has one again.
+    GapEnded = "gap.ended", Info;
     /// What the rules keep of a disk's backups, where something is deleted.
     RetentionKept = "retention.kept", Debug;
     /// A backup that no rule keeps is gone.
@@ -145,6 +155,8 @@ pub struct Fields {
     pub backup_id: Option<String>,
     /// The backup's name.
     pub backup_name: Option<String>,
+    /// The snapshot, `snap-…`.
+    pub snapshot_id: Option<String>,
     /// The cloud's id of the request.
     pub request_id: Option<String>,
     /// The cloud's error code.

@@ -134,6 +134,7 @@ fn write_line(line: &mut String, at: u128, event: &Event) {
         attempt,
         backup_id,
         backup_name: _,
+        snapshot_id,
         request_id,
         code,
         class,
@@ -145,7 +146,7 @@ fn write_line(line: &mut String, at: u128, event: &Event) {
     } = &*event.fields;
     // Writing to a string does not fail.
     let _ = write!(line, "{at} {} {:?}", event.kind.name(), event.message);
-    let words = [run, backup_id, request_id, code, reason, target];
+    let words = [run, backup_id, snapshot_id, request_id, code, reason, target];
     for word in words.into_iter().flatten() {
         let _ = write!(line, " {word:?}");
     }

@@ -163,11 +163,13 @@ impl Scene {
                 create_ms: (5_000, 90_000),
                 visible_ms: (0, random.pick(VISIBLE_MS)),
                 reply_ms: (5, 400),
+                ..Timings::default()
             },
             choices: Choices {
                 one_creation_at_a_time: random.chance(700),
                 missing_ids: random.pick([MissingIds::Omit, MissingIds::Error]),
                 create_time: random.pick([CreateTime::Beijing, CreateTime::Rfc3339]),
+                ..Choices::default()
             },
             disks: self.disks.iter().map(|id| disk(id)).collect(),
             ..cbs_sim::World::default()

@@ -51,7 +51,7 @@ pub async fn look(app: Arc<App>, cloud: Cloud, mut row: Row) {
                 format!("found in the cloud by its name {name}"),
             ));
         }
-        (State::Creating { .. }, State::Absent { retry_at }) => {
+        (State::Creating { .. }, State::Absent { retry_at, .. }) => {
             let wait = retry_at.duration_since(now.wall).as_millis();
             app.say(
                 &Event::of_row(

@@ -6,13 +6,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use backup_core::run::{Reply, State};
+use backup_core::run::State;
 use backup_core::{BackupName, Step};
 use cbs::limiter::Priority;
 use tokio::sync::Notify;
 
 use super::driver::{InFlight, Task};
-use super::{attend, look};
+use super::{attend, look, room};
 use crate::app::App;
 use crate::cloud::Cloud;
 use crate::journal::{Row, Stage};
@@ -52,9 +52,11 @@ impl Task for Submit {
                 }
                 Step::Look => in_flight
                     .start(std::slice::from_ref(&row), look::look(Arc::clone(app), cloud, row.clone())),
+                Step::MakeRoom => in_flight
+                    .start(std::slice::from_ref(&row), room::decide(Arc::clone(app), cloud, row.clone())),
                 Step::Skip(why) => end(app, row.run.skip(why)).await,
                 Step::OutOfTime(why) => end(app, row.run.out_of_time(why)).await,
-                Step::Wait(_) | Step::Poll | Step::Ended => {}
+                Step::Wait(_) | Step::Delete | Step::Poll | Step::Ended => {}
             }
         }
         found.wait
@@ -74,7 +76,7 @@ async fn end(app: &App, ended: Result<backup_core::Run, backup_core::run::Illega
 }
 
 /// One attempt of a run, from its turn in the lane to the record of its outcome.
-async fn attempt(app: Arc<App>, cloud: Cloud, mut row: Row) {
+pub(super) async fn attempt(app: Arc<App>, cloud: Cloud, mut row: Row) {
     let priority = if row.run.attempts > 0 { Priority::UnresolvedCreate } else { Priority::NewCreate };
     let turn = tokio::select! {
         biased;
@@ -104,7 +106,6 @@ async fn attempt(app: Arc<App>, cloud: Cloud, mut row: Row) {
     let answer = cloud.create(turn, &row.run.id.disk, &name).await;
     let at_answer = app.now();
     let took = at_answer.since(now.mark());
-    let quota = matches!(&answer.reply, Reply::Setback { class: backup_core::retry::Class::Quota, .. });
     let run = match row.run.reply(
         &at_answer,
         answer.reply,
@@ -119,9 +120,8 @@ async fn attempt(app: Arc<App>, cloud: Cloud, mut row: Row) {
 
     let (kind, message) = match &row.run.state {
         State::Tracking { .. } => (Kind::BackupAccepted, "accepted; not good before it is NORMAL".to_owned()),
-        State::Absent { .. } if quota => {
-            (Kind::QuotaFull, format!("the disk's backup quota is full: {}", answer.message))
-        }
+        // That is said together with what follows from it.
+        State::Absent { full: Some(_), .. } => return app.pokes.submit.notify_one(),
         State::Absent { .. } => (Kind::BackupRetry, answer.message),
         State::Creating { .. } => {
             (Kind::BackupAmbiguous, format!("it may exist, and is looked for: {}", answer.message))
@@ -131,9 +131,9 @@ async fn attempt(app: Arc<App>, cloud: Cloud, mut row: Row) {
     app.say(&Event::of_row(kind, &row, message).with(|fields| {
         fields.request_id = answer.request_id;
         fields.took_ms = u64::try_from(took.as_millis()).ok();
-        if let State::Absent { retry_at } = row.run.state {
+        if let State::Absent { retry_at, .. } = row.run.state {
             fields.retry_in_ms = u64::try_from(retry_at.duration_since(at_answer.wall).as_millis()).ok();
         }
     }));
-    app.pokes.track.notify_one();
+    app.pokes.about(&row.run.state);
 }

@@ -51,7 +51,7 @@ impl Tell {
                 }
             };
             if rows.is_empty() {
-                return Duration::MAX;
+                return tell_gaps(app).await;
             }
             for row in &rows {
                 if self.told.insert((row.run.id.clone(), row.version))
@@ -69,6 +69,43 @@ impl Tell {
             }
         }
     }
+}
+
+/// Says when disks had no good backup.
+async fn tell_gaps(app: &App) -> Duration {
+    let gaps = match app.parts.journal.read(|store| store.untold_gaps()).await {
+        Ok(gaps) => gaps,
+        Err(error) => {
+            app.journal_fault(&error);
+            return Duration::from_secs(10);
+        }
+    };
+    for gap in &gaps {
+        let say = |kind, message: String| {
+            app.say(&Event::of_run(kind, &gap.run, message).with(|fields| {
+                fields.backup_id = Some(gap.point.to_string());
+                fields.took_ms = between(Some(gap.began_at), gap.ended_at).filter(|_| kind == Kind::GapEnded);
+            }));
+        };
+        if !gap.begin_told {
+            let message = format!(
+                "{}, the last good backup of this disk, makes room for the next: from {} on it has none",
+                gap.point, gap.began_at
+            );
+            say(Kind::GapBegan, message);
+        }
+        if let Some(ended) = gap.ended_at {
+            say(
+                Kind::GapEnded,
+                format!("the disk has a good backup again; it had none from {} to {ended}", gap.began_at),
+            );
+        }
+    }
+    if gaps.is_empty() {
+        return Duration::MAX;
+    }
+    let told = gaps.iter().map(|gap| (gap.number, gap.ended_at.is_some())).collect();
+    if app.write(Change::GapsTold(told)).await.is_ok() { Duration::MAX } else { Duration::from_secs(1) }
 }
 
 fn terminal(row: &Row) -> Option<Event> {

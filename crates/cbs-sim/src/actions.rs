@@ -10,15 +10,21 @@ use crate::params::{Field, Params};
 
 mod assume_role;
 mod create_disk_backup;
+mod create_snapshot;
 mod delete_disk_backups;
+mod delete_snapshots;
 mod describe_disk_backups;
 mod describe_disks;
+mod describe_snapshots;
 
 const ACTIONS: &[&Action] = &[
     &create_disk_backup::ACTION,
     &delete_disk_backups::ACTION,
     &describe_disk_backups::ACTION,
     &describe_disks::ACTION,
+    &create_snapshot::ACTION,
+    &delete_snapshots::ACTION,
+    &describe_snapshots::ACTION,
 ];
 
 /// Those of the Security Token Service.

@@ -5,6 +5,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use jiff::civil::Date;
+use jiff::tz::{Offset, TimeZone};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::error::ApiError;
@@ -12,7 +14,8 @@ use crate::faults::Fate;
 use crate::issuer::Issuer;
 use crate::ledger::BackupRecord;
 use crate::random::Random;
-use crate::world::{BackupState, Choices, Disk, DiskState, Timings};
+use crate::snapshots::{NewSnapshot, Snapshots};
+use crate::world::{BackupState, Choices, Disk, DiskState, Promotion, Timings};
 
 #[derive(Debug)]
 pub(crate) struct Cloud {
@@ -24,6 +27,9 @@ pub(crate) struct Cloud {
     homes: HashMap<String, String>,
     gone: Vec<BackupRecord>,
     pub(crate) issuer: Issuer,
+    pub(crate) snapshots: Snapshots,
+    /// The day of the vendor's own backups.
+    vendors_day: Option<Date>,
 }
 
 /// A disk and what is kept of it.
@@ -42,12 +48,20 @@ pub(crate) struct Backup {
     visible: Timestamp,
     normal: Timestamp,
     fate: Fate,
+    /// When it has become a snapshot.
+    promoted: Option<Timestamp>,
+    is_vendors: bool,
     rolling_back: bool,
 }
 
 impl Backup {
     fn exists(&self, now: Timestamp) -> bool {
-        self.fate != Fate::Vanish || now < self.normal
+        (self.fate != Fate::Vanish || now < self.normal) && self.promoted.is_none_or(|at| now < at)
+    }
+
+    /// The state of one that does not exist any more, by itself.
+    fn end(&self) -> &'static str {
+        if self.promoted.is_some() { "PROMOTED" } else { "VANISHED" }
     }
 
     pub(crate) fn is_visible(&self, now: Timestamp) -> bool {
@@ -108,6 +122,8 @@ impl Cloud {
             homes: HashMap::new(),
             gone: Vec::new(),
             issuer,
+            snapshots: Snapshots::new(seed),
+            vendors_day: None,
         };
         for disk in disks {
             cloud.put_disk(disk);
@@ -129,6 +145,8 @@ impl Cloud {
                     created: backup.created,
                     visible: backup.created,
                     normal: backup.created,
+                    promoted: None,
+                    is_vendors: false,
                     fate: if backup.state == BackupState::Creating { Fate::Stuck } else { Fate::Normal },
                     rolling_back: backup.state == BackupState::Rollbacking,
                 });
@@ -143,7 +161,7 @@ impl Cloud {
         let (there, vanished): (Vec<_>, Vec<_>) =
             shelf.backups.into_iter().partition(|backup| backup.exists(now));
         self.gone.extend(there.iter().map(|backup| backup.record("DELETED")));
-        self.gone.extend(vanished.iter().map(|backup| backup.record("VANISHED")));
+        self.gone.extend(vanished.iter().map(|backup| backup.record(backup.end())));
         true
     }
 
@@ -222,6 +240,8 @@ impl Cloud {
             visible: after(self.timings.visible_ms),
             normal: after(self.timings.create_ms),
             fate,
+            promoted: None,
+            is_vendors: false,
             rolling_back: false,
         };
         shelf.backups.push(backup);
@@ -245,16 +265,77 @@ impl Cloud {
                 ));
             }
             if !backup.is_normal(now) {
-                return Err(ApiError::new(
-                    "ResourceUnavailable.DiskBackupCreating",
-                    format!("The backup point `{id}` is being created."),
-                ));
+                return Err(creating(id));
             }
         }
         for id in ids {
             self.take_out(id);
         }
         Ok(())
+    }
+
+    /// Turns a NORMAL backup into a snapshot. Asked for twice while the backup exists, it makes two.
+    pub(crate) fn promote(
+        &mut self,
+        region: &str,
+        new: NewSnapshot<'_>,
+        now: Timestamp,
+    ) -> Result<String, ApiError> {
+        let Some(id) = new.backup else {
+            self.disk(region, new.disk).ok_or_else(|| disk_not_found(new.disk))?;
+            return Ok(self.snapshots.create(new, self.timings.clone(), now).0);
+        };
+        let Some(backup) = self.backup(region, id, now).filter(|backup| backup.disk == new.disk) else {
+            return Err(backup_not_found(id));
+        };
+        if !backup.is_normal(now) {
+            return Err(creating(id));
+        }
+        let fate = new.fate;
+        let (snapshot, normal) = self.snapshots.create(new, self.timings.clone(), now);
+        let promoted = match (self.choices.promotion, fate) {
+            (Promotion::AtOnce, _) => Some(now),
+            (Promotion::WhenNormal, Fate::Normal) => Some(normal),
+            (Promotion::WhenNormal, Fate::Vanish | Fate::Stuck) => None,
+        };
+        let home = self.homes.get(id).and_then(|home| self.disks.get_mut(home));
+        let backup = home.and_then(|shelf| shelf.backups.iter_mut().find(|backup| backup.id == id));
+        if let (Some(backup), Some(at)) = (backup, promoted) {
+            backup.promoted = Some(backup.promoted.map_or(at, |before| before.min(at)));
+        }
+        Ok(snapshot)
+    }
+
+    /// On a new day (Beijing's) the vendor deletes its backup of the day before, and makes another where there is room.
+    pub(crate) fn rotate(&mut self, now: Timestamp) {
+        let beijing = TimeZone::fixed(Offset::constant(8));
+        let today = now.to_zoned(beijing.clone()).date();
+        if !self.choices.vendors_daily || self.vendors_day.is_some_and(|day| day >= today) {
+            return;
+        }
+        self.vendors_day = Some(today);
+        let made = beijing.to_timestamp(today.at(0, 0, 0, 0)).unwrap_or(now);
+        for (disk, shelf) in &mut self.disks {
+            let old = shelf.backups.extract_if(.., |backup| backup.is_vendors);
+            self.gone.extend(old.map(|backup| backup.record("DELETED")));
+            if shelf.existing(now).count() >= shelf.disk.quota as usize {
+                continue;
+            }
+            let id = format!("dbp-auto{}{:04}", today.strftime("%Y%m%d"), self.homes.len());
+            self.homes.insert(id.clone(), disk.clone());
+            shelf.backups.push(Backup {
+                id,
+                disk: disk.clone(),
+                name: format!("auto_{}", today.strftime("%Y%m%d")),
+                created: made,
+                visible: made,
+                normal: made,
+                fate: Fate::Normal,
+                promoted: None,
+                is_vendors: true,
+                rolling_back: false,
+            });
+        }
     }
 
     /// Deletes one backup whatever its state, as someone else's hand would.
@@ -274,7 +355,7 @@ impl Cloud {
     pub(crate) fn take_gone(&mut self, now: Timestamp) -> Vec<BackupRecord> {
         let mut gone = std::mem::take(&mut self.gone);
         for shelf in self.disks.values_mut() {
-            gone.extend(shelf.backups.extract_if(.., |b| !b.exists(now)).map(|b| b.record("VANISHED")));
+            gone.extend(shelf.backups.extract_if(.., |b| !b.exists(now)).map(|b| b.record(b.end())));
         }
         gone
     }
@@ -283,13 +364,20 @@ impl Cloud {
     pub(crate) fn records(&self, now: Timestamp) -> (Vec<BackupRecord>, Vec<BackupRecord>) {
         let all = || self.disks.values().flat_map(|shelf| &shelf.backups);
         let exist = all().filter(|backup| backup.exists(now)).map(|b| b.record(b.state(now))).collect();
-        let vanished = all().filter(|backup| !backup.exists(now)).map(|b| b.record("VANISHED"));
+        let vanished = all().filter(|backup| !backup.exists(now)).map(|b| b.record(b.end()));
         (exist, self.gone.iter().cloned().chain(vanished).collect())
     }
 }
 
 pub(crate) fn disk_not_found(id: &str) -> ApiError {
     ApiError::new("InvalidDiskId.NotFound", format!("The disk `{id}` does not exist."))
+}
+
+fn creating(id: &str) -> ApiError {
+    ApiError::new(
+        "ResourceUnavailable.DiskBackupCreating",
+        format!("The backup point `{id}` is being created."),
+    )
 }
 
 pub(crate) fn backup_not_found(id: &str) -> ApiError {

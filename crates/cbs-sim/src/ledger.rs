@@ -12,8 +12,11 @@ pub struct Ledger {
     pub requests: Vec<RequestRecord>,
     /// Those that exist, visible in listings or not; by disk, oldest first.
     pub backups: Vec<BackupRecord>,
-    /// Those that were deleted or have vanished.
+    /// Those that were deleted, have vanished, or were promoted.
     pub gone: Vec<BackupRecord>,
+    /// Snapshots, those that are gone too; in the order of their creation.
+    #[serde(default)]
+    pub snapshots: Vec<SnapshotRecord>,
 }
 
 /// One request.
@@ -53,11 +56,31 @@ pub struct BackupRecord {
     pub disk_id: String,
     /// DiskBackupName.
     pub name: String,
-    /// CREATING or NORMAL; for those that are gone, DELETED or VANISHED.
+    /// CREATING or NORMAL; for those that are gone, DELETED, VANISHED or PROMOTED.
     pub state: String,
     /// When it was accepted.
     #[serde(with = "rfc3339")]
     pub created: Timestamp,
+}
+
+/// One snapshot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotRecord {
+    /// `snap-…`.
+    pub snapshot_id: String,
+    /// `disk-…`.
+    pub disk_id: String,
+    /// SnapshotName.
+    pub name: String,
+    /// CREATING or NORMAL; for those that are gone, DELETED or VANISHED.
+    pub state: String,
+    /// The backup that it was made of; null where it was made of the disk.
+    pub backup_id: Option<String>,
+    /// When it was accepted.
+    #[serde(with = "rfc3339")]
+    pub created: Timestamp,
+    /// Deadline, as it was given.
+    pub deadline: Option<String>,
 }
 
 impl Ledger {
@@ -109,7 +132,7 @@ mod tests {
             request_id: String::new(),
         };
         let requests = arrivals_ms.iter().map(request).collect();
-        Ledger { requests, backups: vec![], gone: vec![] }.peak_arrivals_in_any_second("A")
+        Ledger { requests, backups: vec![], gone: vec![], snapshots: vec![] }.peak_arrivals_in_any_second("A")
     }
 
     #[test]

@@ -24,14 +24,15 @@ mod request;
 mod rfc3339;
 pub mod server;
 mod sim;
+mod snapshots;
 mod verify;
 mod world;
 
 pub use faults::{Effect, Rule, Which};
-pub use ledger::{BackupRecord, Ledger, RequestRecord};
+pub use ledger::{BackupRecord, Ledger, RequestRecord, SnapshotRecord};
 pub use request::{Outcome, Reply, Request, Response};
 pub use sim::{Clock, Sim};
 pub use world::{
-    BackupState, Choices, CreateTime, Credential, Disk, DiskState, ExistingBackup, Machine, MissingIds, Role,
-    Timings, WebIdentity, World,
+    BackupState, Choices, CreateTime, Credential, Disk, DiskState, ExistingBackup, Machine, MissingIds,
+    Promotion, Role, Timings, WebIdentity, World,
 };

@@ -31,6 +31,8 @@ pub(crate) enum Kind {
     Flag,
     /// A list of `{"Name": text, "Values": texts}`.
     Filters,
+    /// A list of `{"Key": text, "Value": text}`.
+    Tags,
 }
 
 impl Kind {
@@ -40,6 +42,9 @@ impl Kind {
             Self::Number => value.is_u64(),
             Self::Flag => value.is_boolean(),
             Self::Texts => value.as_array().is_some_and(|values| values.iter().all(Value::is_string)),
+            Self::Tags => value.as_array().is_some_and(|tags| {
+                tags.iter().all(|tag| tag["Key"].is_string() && tag["Value"].is_string())
+            }),
             Self::Filters => value.as_array().is_some_and(|filters| {
                 filters.iter().all(|filter| {
                     filter.as_object().is_some_and(|filter| {

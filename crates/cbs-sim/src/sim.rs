@@ -85,9 +85,11 @@ impl Sim {
     #[must_use]
     pub fn ledger(&self) -> Ledger {
         let now = self.clock.now();
-        let state = self.state();
+        let mut state = self.state();
+        state.cloud.rotate(now);
         let (backups, gone) = state.cloud.records(now);
-        Ledger { requests: state.requests.clone(), backups, gone }
+        let snapshots = state.cloud.snapshots.records(now);
+        Ledger { requests: state.requests.clone(), backups, gone, snapshots }
     }
 
     /// The account since it was last taken so: requests, and backups that are gone, are forgotten. For long
@@ -96,9 +98,11 @@ impl Sim {
     pub fn take_ledger(&self) -> Ledger {
         let now = self.clock.now();
         let mut state = self.state();
+        state.cloud.rotate(now);
         let (backups, _) = state.cloud.records(now);
+        let snapshots = state.cloud.snapshots.records(now);
         let gone = state.cloud.take_gone(now);
-        Ledger { requests: std::mem::take(&mut state.requests), backups, gone }
+        Ledger { requests: std::mem::take(&mut state.requests), backups, gone, snapshots }
     }
 
     /// Replaces the fault script; its counters and windows begin now.
@@ -180,8 +184,13 @@ impl Subject {
                 _ => {}
             }
         }
+        backups.extend(one("DiskBackupId"));
         disks.extend(backups.iter().filter_map(|backup| cloud.home_of(backup)).map(str::to_owned));
-        Self { disks, name: one("DiskBackupName"), backup: backups.into_iter().next() }
+        Self {
+            disks,
+            name: one("DiskBackupName").or_else(|| one("SnapshotName")),
+            backup: backups.into_iter().next(),
+        }
     }
 }
 
@@ -190,6 +199,7 @@ impl State {
         if let Some(role) = metadata::role_asked_for(request) {
             return self.tell_metadata(role, now);
         }
+        self.cloud.rotate(now);
         let action = request.header("X-TC-Action").unwrap_or_default();
         let body: Option<Value> = serde_json::from_slice(&request.body).ok();
         let subject = body.as_ref().map(|body| Subject::of(body, &self.cloud)).unwrap_or_default();

@@ -133,11 +133,18 @@ pub struct Timings {
     pub visible_ms: (u64, u64),
     /// From the arrival of a request to its reply.
     pub reply_ms: (u64, u64),
+    /// From an accepted snapshot to NORMAL.
+    pub snapshot_ms: (u64, u64),
 }
 
 impl Default for Timings {
     fn default() -> Self {
-        Self { create_ms: (60_000, 60_000), visible_ms: (0, 0), reply_ms: (0, 0) }
+        Self {
+            create_ms: (60_000, 60_000),
+            visible_ms: (0, 0),
+            reply_ms: (0, 0),
+            snapshot_ms: (60_000, 60_000),
+        }
     }
 }
 
@@ -151,6 +158,11 @@ pub struct Choices {
     pub missing_ids: MissingIds,
     /// How backups show their CreateTime.
     pub create_time: CreateTime,
+    /// When a backup that becomes a snapshot ceases to be one.
+    pub promotion: Promotion,
+    /// On every disk that has a quota, the vendor keeps an automatic backup of the day, and deletes the one of the day
+    /// before.
+    pub vendors_daily: bool,
 }
 
 impl Default for Choices {
@@ -159,6 +171,8 @@ impl Default for Choices {
             one_creation_at_a_time: true,
             missing_ids: MissingIds::default(),
             create_time: CreateTime::default(),
+            promotion: Promotion::default(),
+            vendors_daily: false,
         }
     }
 }
@@ -172,6 +186,17 @@ pub enum MissingIds {
     Omit,
     /// Fails with `ResourceNotFound.NotFound`, or `InvalidDiskId.NotFound` for disks.
     Error,
+}
+
+/// When a backup that becomes a snapshot ceases to be one, and frees its place.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Promotion {
+    /// When the snapshot is NORMAL.
+    #[default]
+    WhenNormal,
+    /// When the snapshot is accepted.
+    AtOnce,
 }
 
 /// The two shapes of CreateTime that real replies have.

@@ -16,6 +16,12 @@ pub enum Action {
     DeleteDiskBackups,
     /// Lists disks.
     DescribeDisks,
+    /// Makes a snapshot, of a backup.
+    CreateSnapshot,
+    /// Lists snapshots.
+    DescribeSnapshots,
+    /// Deletes snapshots.
+    DeleteSnapshots,
 }
 
 /// What sending an action twice does.
@@ -35,8 +41,15 @@ impl Action {
     /// The version of the API.
     pub const VERSION: &str = "2017-03-12";
     /// All of them.
-    pub const ALL: [Self; 4] =
-        [Self::CreateDiskBackup, Self::DescribeDiskBackups, Self::DeleteDiskBackups, Self::DescribeDisks];
+    pub const ALL: [Self; 7] = [
+        Self::CreateDiskBackup,
+        Self::DescribeDiskBackups,
+        Self::DeleteDiskBackups,
+        Self::DescribeDisks,
+        Self::CreateSnapshot,
+        Self::DescribeSnapshots,
+        Self::DeleteSnapshots,
+    ];
 
     /// The name on the wire.
     #[must_use]
@@ -46,6 +59,9 @@ impl Action {
             Self::DescribeDiskBackups => "DescribeDiskBackups",
             Self::DeleteDiskBackups => "DeleteDiskBackups",
             Self::DescribeDisks => "DescribeDisks",
+            Self::CreateSnapshot => "CreateSnapshot",
+            Self::DescribeSnapshots => "DescribeSnapshots",
+            Self::DeleteSnapshots => "DeleteSnapshots",
         }
     }
 
@@ -53,9 +69,9 @@ impl Action {
     #[must_use]
     pub fn kind(self) -> Kind {
         match self {
-            Self::CreateDiskBackup => Kind::Create,
-            Self::DescribeDiskBackups | Self::DescribeDisks => Kind::Read,
-            Self::DeleteDiskBackups => Kind::Delete,
+            Self::CreateDiskBackup | Self::CreateSnapshot => Kind::Create,
+            Self::DescribeDiskBackups | Self::DescribeDisks | Self::DescribeSnapshots => Kind::Read,
+            Self::DeleteDiskBackups | Self::DeleteSnapshots => Kind::Delete,
         }
     }
 
@@ -64,7 +80,12 @@ impl Action {
     pub fn documented_limit(self) -> u32 {
         match self {
             Self::DescribeDisks => 100,
-            Self::CreateDiskBackup | Self::DescribeDiskBackups | Self::DeleteDiskBackups => 20,
+            Self::CreateDiskBackup
+            | Self::DescribeDiskBackups
+            | Self::DeleteDiskBackups
+            | Self::CreateSnapshot
+            | Self::DescribeSnapshots
+            | Self::DeleteSnapshots => 20,
         }
     }
 }

@@ -6,6 +6,7 @@
 mod disk_backups;
 mod disks;
 mod listing;
+mod snapshots;
 
 use jiff::Timestamp;
 use jiff::civil::DateTime;
@@ -15,6 +16,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 pub use self::disk_backups::{Accepted, BackupState, BackupsQuery, Deleted, DiskBackup};
 pub use self::disks::{Disk, DiskState, DisksQuery};
 pub use self::listing::{Listing, Page};
+pub use self::snapshots::{NewSnapshot, Snapshot, SnapshotAccepted, SnapshotState, SnapshotsQuery};
 
 /// A condition on a listing: the field has one of the values.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -133,6 +133,7 @@ const CODES: &[(&str, Meaning)] = &[
 
     ("ResourceInsufficient",                               SCARCE),
     ("LimitExceeded*",                                     SCARCE),
+    ("InsufficientSnapshotQuota",                          SCARCE),
 
     ("AuthFailure.SignatureExpire",                        CLOCK),
 
@@ -161,6 +162,7 @@ const CODES: &[(&str, Meaning)] = &[
     ("IpNotInWhitelist",                                   PERMANENT),
 
     ("InvalidDiskId.NotFound",                             GONE),
+    ("InvalidSnapshotId.NotFound",                         GONE),
     ("ResourceNotFound*",                                  GONE),
 
     ("InvalidAccount.InsufficientBalance",                 UNPAID),

@@ -165,6 +165,18 @@ impl FromStr for RunId {
     }
 }
 
+impl Serialize for RunId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for RunId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
+}
+
 /// The name that a backup bears in the cloud: `{owner}_{job}_{due}`, due in UTC.
 ///
 /// With the disk it is the [`RunId`], so a reply that was lost can be made good by looking for the name. At

@@ -8,6 +8,7 @@ pub mod clock_check;
 pub mod id;
 pub mod moment;
 pub mod next_step;
+pub mod quota;
 pub mod reconcile;
 pub mod retention;
 pub mod retry;

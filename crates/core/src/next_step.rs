@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::moment::{Mark, Now};
-use crate::run::{Run, Skip, State};
+use crate::run::{Freeing, Full, Run, Skip, State};
 
 /// A call that has not ended after this long will not: whoever made it is gone.
 const CALL_CEILING: Duration = Duration::from_secs(120);
@@ -48,9 +48,13 @@ pub enum Step {
     Wait(Duration),
     /// Begin an attempt: intent first, then the call.
     Create,
-    /// List the disk's backups and look for this run's by name.
+    /// The quota is full: list what the disk has, and decide what makes room.
+    MakeRoom,
+    /// Delete the point that makes room.
+    Delete,
+    /// List the disk's backups and look for this run's by name; of a promotion, its snapshots.
     Look,
-    /// Ask for the backup by its id.
+    /// Ask for the backup by its id; of a promotion, for the snapshot; of a deletion, whether the point is gone.
     Poll,
     /// End as skipped.
     Skip(Skip),
@@ -76,24 +80,32 @@ pub fn next_step(run: &Run, now: &Now, facts: Facts) -> Step {
             }
             step => step,
         },
-        State::Absent { retry_at } => before_attempt(run, now, Some(*retry_at), facts),
+        State::Absent { retry_at, full } => match before_attempt(run, now, Some(*retry_at), facts) {
+            Step::Create if *full == Some(Full::Undecided) => Step::MakeRoom,
+            step => step,
+        },
+        State::Freeing { step, retry_at, .. } => match (step, until(now, *retry_at)) {
+            // At once, whatever the hour: one backup fewer is there than was before.
+            (Freeing::Gone, Duration::ZERO) => Step::Create,
+            (Freeing::Asking, Duration::ZERO) => Step::Delete,
+            (Freeing::Deleted, Duration::ZERO) => Step::Poll,
+            (_, rest) => Step::Wait(rest),
+        },
+        State::Promoting { snapshot: Some(snapshot), .. } if snapshot.normal => match facts.held_until {
+            Some(end) => Step::Wait(until(now, end).min(LONGEST_HOLD)),
+            None if facts.paused => Step::Wait(HELD),
+            None => Step::Create,
+        },
+        State::Promoting { snapshot: Some(snapshot), .. } => {
+            poll_or_wait(now, snapshot.polls, snapshot.polled, snapshot.missing)
+        }
+        State::Promoting { begun, ended, looks, looked, .. } => {
+            unresolved(run, now, *begun, *ended, *looks, *looked)
+        }
         State::Creating { begun, ended, looks, looked, .. } => {
-            let answered =
-                ended.is_some() || !now.is_of_this_epoch(*begun) || now.since(*begun) >= CALL_CEILING;
-            if answered {
-                look_or_wait(run, now, ended.unwrap_or(*begun), *looks, *looked)
-            } else {
-                Step::Wait(CALL_CEILING - now.since(*begun))
-            }
+            unresolved(run, now, *begun, *ended, *looks, *looked)
         }
-        State::Tracking { polls, polled, missing, .. } => {
-            let pause = FIRST_POLL.saturating_mul(1 << (*polls).min(10)).min(LONGEST_POLL_PAUSE);
-            match pause.saturating_sub(now.since(*polled)) {
-                Duration::ZERO if missing.is_some() => Step::Look,
-                Duration::ZERO => Step::Poll,
-                rest => Step::Wait(rest),
-            }
-        }
+        State::Tracking { polls, polled, missing, .. } => poll_or_wait(now, *polls, *polled, *missing),
         State::Completed { .. } | State::Failed { .. } | State::Skipped { .. } => Step::Ended,
     }
 }
@@ -105,7 +117,7 @@ fn before_attempt(run: &Run, now: &Now, retry_at: Option<Timestamp>, facts: Fact
     if facts.superseded {
         return Step::Skip(Skip::Superseded);
     }
-    if now.wall > deadline {
+    if now.wall > deadline && !run.owes() {
         return Step::OutOfTime(match facts {
             Facts { paused: true, .. } => Skip::Paused,
             Facts { held_until: Some(_), .. } => Skip::Blackout,
@@ -116,7 +128,7 @@ fn before_attempt(run: &Run, now: &Now, retry_at: Option<Timestamp>, facts: Fact
     if now.wall < not_before {
         return Step::Wait(until(now, not_before));
     }
-    let over = until(now, deadline) + Duration::from_millis(1);
+    let over = if run.owes() { LONGEST_HOLD } else { until(now, deadline) + Duration::from_millis(1) };
     if let Some(end) = facts.held_until {
         return Step::Wait(until(now, end).min(over).min(LONGEST_HOLD));
     }
@@ -124,6 +136,33 @@ fn before_attempt(run: &Run, now: &Now, retry_at: Option<Timestamp>, facts: Fact
         return Step::Wait(HELD.min(over));
     }
     Step::Create
+}
+
+/// While a call may be under way, nothing; then looks for its effect.
+fn unresolved(
+    run: &Run,
+    now: &Now,
+    begun: Mark,
+    ended: Option<Mark>,
+    looks: u32,
+    looked: Option<Mark>,
+) -> Step {
+    let answered = ended.is_some() || !now.is_of_this_epoch(begun) || now.since(begun) >= CALL_CEILING;
+    if answered {
+        look_or_wait(run, now, ended.unwrap_or(begun), looks, looked)
+    } else {
+        Step::Wait(CALL_CEILING - now.since(begun))
+    }
+}
+
+/// After an acceptance: polls at growing intervals; looks, once asking by id has not found it.
+fn poll_or_wait(now: &Now, polls: u32, polled: Mark, missing: Option<u32>) -> Step {
+    let pause = FIRST_POLL.saturating_mul(1 << polls.min(10)).min(LONGEST_POLL_PAUSE);
+    match pause.saturating_sub(now.since(polled)) {
+        Duration::ZERO if missing.is_some() => Step::Look,
+        Duration::ZERO => Step::Poll,
+        rest => Step::Wait(rest),
+    }
 }
 
 /// After an attempt that may have had its effect: looks at growing intervals, one of them as soon as the

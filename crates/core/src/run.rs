@@ -3,6 +3,7 @@
 //! Responsible for the states and every legal transition between them. It refuses to say what to do next (that
 //! is [`crate::next_step()`]); a transition that makes no sense is an error to be reported, never a panic.
 
+mod room;
 mod state;
 
 use std::time::Duration;
@@ -14,7 +15,8 @@ use crate::id::{BackupId, RunId};
 use crate::moment::{Mark, Now};
 use crate::retry::{Class, RetryPolicy};
 
-pub use state::{Failure, Setback, Skip, State};
+pub use room::{PromotionLook, PromotionReply, Room};
+pub use state::{Failure, Freed, Freeing, Full, Promoted, Setback, Skip, State, Taken};
 
 /// So many attempts may be answered with a code that nobody knows.
 const UNKNOWN_CODES: u32 = 3;
@@ -27,9 +29,19 @@ const LAST_CHANCE: Duration = Duration::from_secs(5);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum WhenFull {
-    /// Try again, slowly, until a point has gone.
+    /// Try again once a point has gone by other hands.
     #[default]
     Wait,
+    /// Delete the oldest point of the job.
+    Rotate {
+        /// Even the last good backup of the disk.
+        allow_gap: bool,
+    },
+    /// Turn the oldest point of the job into a snapshot.
+    Promote {
+        /// How long the snapshot lives; until retention deletes it, where nothing is said.
+        keep: Option<Duration>,
+    },
     /// Fail at once.
     Fail,
 }
@@ -62,6 +74,8 @@ pub struct Run {
     pub setback: Option<Setback>,
     /// Whether an attempt of it was ever ambiguous: its effect may still come to light.
     pub unsure: bool,
+    /// The point that it took away to make room.
+    pub taken: Option<Taken>,
     /// What is known.
     pub state: State,
 }
@@ -130,7 +144,16 @@ impl Run {
     /// A run that was just planned.
     #[must_use]
     pub fn planned(id: RunId, start_at: Timestamp, policy: Policy) -> Self {
-        Self { id, start_at, policy, attempts: 0, setback: None, unsure: false, state: State::PLANNED }
+        Self {
+            id,
+            start_at,
+            policy,
+            attempts: 0,
+            setback: None,
+            unsure: false,
+            taken: None,
+            state: State::PLANNED,
+        }
     }
 
     /// A run that an earlier journal knew, by its backup in the cloud.
@@ -151,7 +174,7 @@ impl Run {
 
     /// An attempt begins. The result must be durable before its first byte leaves (invariant 3).
     pub fn begin(mut self, now: &Now) -> Result<Self, IllegalTransition> {
-        if !matches!(self.state, State::Planned { .. } | State::Absent { .. }) {
+        if !self.may_begin() {
             return Err(self.illegal("an attempt"));
         }
         self.attempts += 1;
@@ -166,7 +189,7 @@ impl Run {
             return Err(self.illegal("a withdrawal"));
         };
         self.attempts = self.attempts.saturating_sub(1);
-        self.state = State::Absent { retry_at: now.wall };
+        self.state = State::Absent { retry_at: now.wall, full: None };
         Ok(self)
     }
 
@@ -212,7 +235,10 @@ impl Run {
         retry: &RetryPolicy,
     ) -> Result<Self, IllegalTransition> {
         match (self.state.clone(), look) {
-            (State::Planned { .. } | State::Creating { .. }, Look::Found(backup, sighting)) => {
+            (
+                State::Planned { .. } | State::Creating { .. } | State::Absent { .. },
+                Look::Found(backup, sighting),
+            ) => {
                 self.track(now, backup);
                 return self.polled(now, Poll::Seen(sighting));
             }
@@ -338,6 +364,7 @@ impl Run {
         }
         self.start_at = now.wall;
         self.setback = None;
+        self.taken = None;
         self.state = if self.attempts == 0 {
             State::PLANNED
         } else {
@@ -384,16 +411,25 @@ impl Run {
         });
         let why = match setback.class {
             class if class.is_final() => Some(Failure::Refused(setback.clone())),
-            Class::Quota if self.policy.when_full == WhenFull::Fail => Some(Failure::QuotaFull),
             _ if setback.unknown >= UNKNOWN_CODES => Some(Failure::Refused(setback.clone())),
             _ => None,
         };
-        let wanted = later(now.wall, self.delay(draw, retry, hint));
-        let retry_at = wanted.min(earlier(self.deadline(), LAST_CHANCE));
-        self.state = match why {
-            Some(why) => State::Failed { why, backup: None },
-            None if retry_at < now.wall => State::Failed { why: Failure::OutOfTime(setback), backup: None },
-            None => State::Absent { retry_at },
+        if let Some(why) = why {
+            self.state = State::Failed { why, backup: None };
+        } else if setback.class == Class::Quota {
+            self.state = State::Absent { retry_at: now.wall, full: Some(Full::Undecided) };
+        } else {
+            self.wait(now, setback, later(now.wall, self.delay(draw, retry, hint)), None);
+        }
+    }
+
+    /// Another attempt at `wanted`, or at the last chance; the end where that has passed.
+    fn wait(&mut self, now: &Now, setback: Setback, wanted: Timestamp, full: Option<Full>) {
+        let retry_at = if self.owes() { wanted } else { wanted.min(earlier(self.deadline(), LAST_CHANCE)) };
+        self.state = if retry_at < now.wall {
+            State::Failed { why: Failure::OutOfTime(setback), backup: None }
+        } else {
+            State::Absent { retry_at, full }
         };
     }
 

@@ -24,6 +24,9 @@ CREATE TABLE runs (
     attempts   INTEGER NOT NULL,
     setback    TEXT,                                -- JSON
     unsure     INTEGER NOT NULL,
+    taken      TEXT,                                -- the point that it took away to make room, JSON
+    snapshot   TEXT,                                -- what its good backup was promoted to
+    stays      INTEGER NOT NULL DEFAULT 0,          -- that snapshot has no deadline
     attend_at  INTEGER,                             -- not worth a look before; a hint: the state decides
     version    INTEGER NOT NULL DEFAULT 0,          -- counts what happened to the row: see Change::Attend
     began_at   INTEGER,                             -- the first attempt's intent
@@ -74,6 +77,21 @@ CREATE TABLE deletions (
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX deletions_pending ON deletions (disk) WHERE done_at IS NULL;
+
+-- Windows in which a disk has no good backup because the daemon took the last one away. An outbox: `told` is 0, 1 once
+-- the begin is logged, 2 once the end is.
+CREATE TABLE gaps (
+    number   INTEGER PRIMARY KEY,
+    disk     TEXT NOT NULL,
+    run      TEXT NOT NULL,                         -- the run that made room
+    point    TEXT NOT NULL,                         -- the backup that it took
+    began_at INTEGER NOT NULL,
+    ended_at INTEGER,
+    told     INTEGER NOT NULL DEFAULT 0
+) STRICT;
+
+CREATE INDEX gaps_open ON gaps (disk) WHERE ended_at IS NULL;
+CREATE INDEX gaps_to_tell ON gaps (number) WHERE told < 2;
 
 CREATE TABLE pauses (
     kind  TEXT NOT NULL CHECK (kind IN ('job', 'disk')),

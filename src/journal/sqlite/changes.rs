@@ -3,13 +3,17 @@
 //! Responsible for what each change presumes: it is checked in the statement that writes, so that no interleaving
 //! of tasks and commands can pass it.
 
-use backup_core::run::Policy;
+use backup_core::retention::PointId;
+use backup_core::run::{Policy, State};
 use backup_core::{Run, RunId};
 use jiff::Timestamp;
 use rusqlite::{Transaction, params};
 
 use super::rows::{json, millis};
 use crate::journal::store::{Change, Row, Subject, Watermark};
+
+/// The states in which a run holds its disk: one at a time.
+pub(super) const HOLDS: &str = "('creating', 'tracking', 'freeing', 'promoting')";
 
 /// Applies one change inside a batch; false where what it presumes no longer holds.
 pub(super) fn apply(write: &Transaction<'_>, change: &Change) -> rusqlite::Result<bool> {
@@ -36,6 +40,24 @@ pub(super) fn apply(write: &Transaction<'_>, change: &Change) -> rusqlite::Resul
         }
         Change::Ask(row) => insert(write, row),
         Change::Begin { run, attend_at, now } => begin(write, run, *attend_at, *now),
+        Change::MakeRoom { run, gap, attend_at, now } => make_room(write, run, *gap, *attend_at, *now),
+        Change::Promoted { of, snapshot, stays, at } => {
+            close_gap(write, of.disk.as_str(), *at)?;
+            execute(
+                write,
+                "UPDATE runs SET snapshot = ?4, stays = ?5, missing = 3
+                 WHERE job = ?1 AND disk = ?2 AND due = ?3 AND state = 'completed'",
+                params![of.job.as_str(), of.disk.as_str(), of.due.as_second(), snapshot.as_str(), stays],
+            )
+        }
+        Change::CloseGap(disk, at) => close_gap(write, disk.as_str(), *at),
+        Change::GapsTold(gaps) => {
+            for (number, ended) in gaps {
+                let told = if *ended { 2 } else { 1 };
+                execute(write, "UPDATE gaps SET told = max(told, ?2) WHERE number = ?1", params![number, told])?;
+            }
+            Ok(true)
+        }
         Change::Save { run, attend_at, now } => {
             let saved = save(write, run, *attend_at, *now, "ended_at IS NULL")?;
             if saved && run.state.is_ended() {
@@ -71,11 +93,13 @@ pub(super) fn apply(write: &Transaction<'_>, change: &Change) -> rusqlite::Resul
         }
         Change::Revive(run) => execute(
             write,
-            "UPDATE runs SET version = version + 1, state = ?4, body = ?5, setback = ?6, unsure = ?7, start_at = ?8, attend_at = 0,
-                    ended_at = NULL, reported = 0
-             WHERE job = ?1 AND disk = ?2 AND due = ?3 AND ended_at IS NOT NULL
-               AND NOT EXISTS (SELECT 1 FROM runs b WHERE b.disk = ?2 AND b.ended_at IS NULL
-                               AND b.state IN ('creating', 'tracking'))",
+            &format!(
+                "UPDATE runs SET version = version + 1, state = ?4, body = ?5, setback = ?6, unsure = ?7, start_at = ?8, attend_at = 0,
+                        taken = NULL, ended_at = NULL, reported = 0
+                 WHERE job = ?1 AND disk = ?2 AND due = ?3 AND ended_at IS NOT NULL
+                   AND NOT EXISTS (SELECT 1 FROM runs b WHERE b.disk = ?2 AND b.ended_at IS NULL
+                                   AND b.state IN {HOLDS})"
+            ),
             params![
                 run.id.job.as_str(),
                 run.id.disk.as_str(),
@@ -146,6 +170,12 @@ pub(super) fn apply(write: &Transaction<'_>, change: &Change) -> rusqlite::Resul
             )?;
             execute(
                 write,
+                "UPDATE runs SET snapshot = NULL
+                 WHERE (job, disk, due) = (SELECT job, disk, due FROM deletions WHERE point = ?1) AND snapshot = ?1",
+                [&point],
+            )?;
+            execute(
+                write,
                 "UPDATE deletions SET done_at = coalesce(done_at, ?2) WHERE point = ?1",
                 params![point, millis(*at)],
             )
@@ -211,7 +241,7 @@ pub(super) fn apply(write: &Transaction<'_>, change: &Change) -> rusqlite::Resul
                 "DELETE FROM runs WHERE (job, disk, due) IN (
                      SELECT job, disk, due FROM runs r
                      WHERE r.due < ?1 / 1000 AND r.ended_at < ?1 AND r.reported = 1
-                       AND NOT (r.state = 'completed' AND r.missing < 3 AND EXISTS (
+                       AND NOT (r.state = 'completed' AND (r.missing < 3 OR (r.snapshot IS NOT NULL AND r.stays)) AND EXISTS (
                             SELECT 1 FROM schedules s WHERE s.job = r.job AND s.disk = r.disk))
                        AND EXISTS (SELECT 1 FROM runs n WHERE n.job = r.job AND n.disk = r.disk AND n.due > r.due
                                    AND n.state = 'completed')
@@ -281,10 +311,13 @@ fn set_missing(write: &Transaction<'_>, runs: &[RunId], times: &str) -> rusqlite
 fn begin(write: &Transaction<'_>, run: &Run, attend_at: Timestamp, now: Timestamp) -> rusqlite::Result<bool> {
     let begun = execute(
         write,
-        "UPDATE runs SET version = version + 1, state = ?4, body = ?5, attempts = ?6, began_at = coalesce(began_at, ?7), attend_at = ?8
-         WHERE job = ?1 AND disk = ?2 AND due = ?3 AND ended_at IS NULL AND state IN ('planned', 'absent')
-           AND NOT EXISTS (SELECT 1 FROM runs b WHERE b.disk = ?2 AND b.ended_at IS NULL
-                           AND b.state IN ('creating', 'tracking'))",
+        &format!(
+            "UPDATE runs SET version = version + 1, state = ?4, body = ?5, attempts = ?6, began_at = coalesce(began_at, ?7), attend_at = ?8
+             WHERE job = ?1 AND disk = ?2 AND due = ?3 AND ended_at IS NULL
+               AND state IN ('planned', 'absent', 'freeing', 'promoting')
+               AND NOT EXISTS (SELECT 1 FROM runs b WHERE b.disk = ?2 AND b.ended_at IS NULL
+                               AND b.state IN {HOLDS} AND (b.job, b.due) != (?1, ?3))"
+        ),
         params![
             run.id.job.as_str(),
             run.id.disk.as_str(),
@@ -307,6 +340,57 @@ fn begin(write: &Transaction<'_>, run: &Run, attend_at: Timestamp, now: Timestam
     Ok(begun)
 }
 
+/// The same guard: what makes room is chosen for this run, and no other may come between.
+fn make_room(
+    write: &Transaction<'_>,
+    run: &Run,
+    gap: bool,
+    attend_at: Timestamp,
+    now: Timestamp,
+) -> rusqlite::Result<bool> {
+    let begun = execute(
+        write,
+        &format!(
+            "UPDATE runs SET version = version + 1, state = ?4, body = ?5, taken = ?6, attend_at = ?7
+             WHERE job = ?1 AND disk = ?2 AND due = ?3 AND ended_at IS NULL AND state = 'absent'
+               AND NOT EXISTS (SELECT 1 FROM runs b WHERE b.disk = ?2 AND b.ended_at IS NULL AND b.state IN {HOLDS})"
+        ),
+        params![
+            run.id.job.as_str(),
+            run.id.disk.as_str(),
+            run.id.due.as_second(),
+            run.state.name(),
+            json(&run.state)?,
+            run.taken.as_ref().map(json).transpose()?,
+            millis(attend_at),
+        ],
+    )?;
+    let (State::Freeing { point, of, .. } | State::Promoting { point, of, .. }) = &run.state else {
+        return Ok(begun);
+    };
+    if begun && matches!(run.state, State::Freeing { .. }) {
+        apply(write, &Change::Delete { point: PointId::Backup(point.clone()), run: of.clone(), at: now })?;
+    }
+    if begun && gap {
+        execute(
+            write,
+            "INSERT INTO gaps (disk, run, point, began_at)
+             SELECT ?1, ?2, ?3, ?4 WHERE NOT EXISTS (SELECT 1 FROM gaps WHERE disk = ?1 AND ended_at IS NULL)",
+            params![run.id.disk.as_str(), run.id.to_string(), point.as_str(), millis(now)],
+        )?;
+    }
+    Ok(begun)
+}
+
+/// A good backup of the disk is there (again).
+fn close_gap(write: &Transaction<'_>, disk: &str, at: Timestamp) -> rusqlite::Result<bool> {
+    execute(
+        write,
+        "UPDATE gaps SET ended_at = ?2 WHERE disk = ?1 AND ended_at IS NULL",
+        params![disk, millis(at)],
+    )
+}
+
 fn save(
     write: &Transaction<'_>,
     run: &Run,
@@ -316,10 +400,11 @@ fn save(
 ) -> rusqlite::Result<bool> {
     let ended = run.state.is_ended();
     let sql = format!(
-        "UPDATE runs SET version = version + 1, state = ?4, body = ?5, attempts = ?6, setback = ?7, unsure = ?8, attend_at = ?9, ended_at = ?10
+        "UPDATE runs SET version = version + 1, state = ?4, body = ?5, attempts = ?6, setback = ?7, unsure = ?8, attend_at = ?9, ended_at = ?10,
+                taken = ?11
          WHERE job = ?1 AND disk = ?2 AND due = ?3 AND {unless}"
     );
-    execute(
+    let saved = execute(
         write,
         &sql,
         params![
@@ -333,8 +418,13 @@ fn save(
             run.unsure,
             (!ended).then(|| millis(attend_at)),
             ended.then(|| millis(now)),
+            run.taken.as_ref().map(json).transpose()?,
         ],
-    )
+    )?;
+    if saved && matches!(run.state, State::Completed { .. }) {
+        close_gap(write, run.id.disk.as_str(), now)?;
+    }
+    Ok(saved)
 }
 
 fn upsert_watermark(write: &Transaction<'_>, watermark: &Watermark) -> rusqlite::Result<bool> {

@@ -8,13 +8,13 @@ use backup_core::{Facts, Run, RunId};
 use jiff::Timestamp;
 use rusqlite::Row as SqlRow;
 
-use crate::journal::store::{Deletion, JournalError, Row, Watermark};
+use crate::journal::store::{Deletion, Gap, JournalError, Row, Watermark};
 
 /// The columns of a run, from `runs r JOIN policies p`.
 pub(super) const RUN: &str = "r.job, r.disk, r.due, r.target, r.owner, p.body AS policy, r.start_at, r.body, r.attempts, \
-                   r.setback, r.unsure, r.began_at, r.ended_at, r.version";
+                   r.setback, r.unsure, r.began_at, r.ended_at, r.version, r.taken";
 /// How many those are; the facts, where a query asks for them, follow.
-pub(super) const RUN_COLUMNS: usize = 14;
+pub(super) const RUN_COLUMNS: usize = 15;
 
 pub(super) fn read_run(row: &SqlRow<'_>, with_facts: bool) -> Result<(Row, Facts), JournalError> {
     let key = || {
@@ -28,19 +28,16 @@ pub(super) fn read_run(row: &SqlRow<'_>, with_facts: bool) -> Result<(Row, Facts
             start_at: from_millis(row.get(6)?),
             state: decoded::<State>(row, 7)?,
             attempts: row.get(8)?,
-            setback: if row.get_ref(9)? == rusqlite::types::ValueRef::Null {
-                None
-            } else {
-                Some(decoded(row, 9)?)
-            },
+            setback: optional(row, 9)?,
             unsure: row.get(10)?,
+            taken: optional(row, 14)?,
         };
         let facts = if with_facts {
             Facts {
-                disk_busy: row.get(14)?,
-                superseded: row.get(15)?,
-                paused: row.get(16)?,
-                behind: row.get(17)?,
+                disk_busy: row.get(15)?,
+                superseded: row.get(16)?,
+                paused: row.get(17)?,
+                behind: row.get(18)?,
                 held_until: None,
             }
         } else {
@@ -92,6 +89,24 @@ where
 
 pub(super) fn decoded<T: serde::de::DeserializeOwned>(row: &SqlRow<'_>, index: usize) -> rusqlite::Result<T> {
     serde_json::from_str(row.get_ref(index)?.as_str()?).map_err(|error| unreadable(index, error))
+}
+
+fn optional<T: serde::de::DeserializeOwned>(row: &SqlRow<'_>, index: usize) -> rusqlite::Result<Option<T>> {
+    match row.get_ref(index)? {
+        rusqlite::types::ValueRef::Null => Ok(None),
+        _ => decoded(row, index).map(Some),
+    }
+}
+
+pub(super) fn read_gap(row: &SqlRow<'_>) -> rusqlite::Result<Gap> {
+    Ok(Gap {
+        number: row.get(0)?,
+        run: parsed(row, 1)?,
+        point: parsed(row, 2)?,
+        began_at: from_millis(row.get(3)?),
+        ended_at: row.get::<_, Option<i64>>(4)?.map(from_millis),
+        begin_told: row.get::<_, i64>(5)? > 0,
+    })
 }
 
 pub(super) fn unreadable(

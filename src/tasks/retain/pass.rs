@@ -5,11 +5,12 @@
 //! It refuses to delete what the journal does not know as the good backup of a run of ours.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use backup_core::retention::{Keep, Point, PointId, Refusal, Verdict, plan};
-use backup_core::run::{Sighting, State};
-use backup_core::{BackupName, DiskId, JobName, Mark, RunId};
+use backup_core::run::{Sighting, State, WhenFull};
+use backup_core::{BackupName, DiskId, JobName, Mark, RunId, SnapshotId};
 use cbs::BackupState;
 use cbs::limiter::Priority;
 use jiff::tz::TimeZone;
@@ -18,7 +19,7 @@ use tokio::sync::Semaphore;
 
 use crate::app::App;
 use crate::cloud::{Cloud, Stored};
-use crate::config::Config;
+use crate::config::{Config, Job};
 use crate::journal::{Change, Deletion, Row, SharedError, Which};
 use crate::report::{Event, Kind};
 
@@ -146,13 +147,26 @@ async fn list(
 ) -> Result<BTreeMap<DiskId, Vec<Stored>>, String> {
     let list = async {
         let _turn = gate.calls.acquire().await.map_err(|error| error.to_string())?;
-        cloud.stored(Some(disks), Priority::Retention).await
+        let mut stored = cloud.stored(Some(disks), Priority::Retention).await?;
+        let config = Arc::clone(&app.settings().config);
+        let disks: Vec<DiskId> = disks.iter().filter(|disk| snapshots_join(&config, disk)).cloned().collect();
+        // No disks, no call.
+        for (disk, mut snapshots) in cloud.stored_snapshots(&disks, Priority::Retention).await? {
+            stored.entry(disk).or_default().append(&mut snapshots);
+        }
+        Ok::<_, String>(stored)
     };
     tokio::select! {
         biased;
         () = app.stop.cancelled() => Err(STOPPED.to_owned()),
         listed = list => listed.map_err(|problem| format!("cannot be listed: {problem}")),
     }
+}
+
+/// Whether snapshots of a disk that were backup points are judged by its rules: where they are not given a deadline.
+fn snapshots_join(config: &Config, disk: &DiskId) -> bool {
+    let promotes = |job: &&Job| matches!(job.when_full, WhenFull::Promote { keep: None });
+    config.jobs.iter().filter(promotes).any(|job| job.disks.contains(disk))
 }
 
 const STOPPED: &str = "stopped";
@@ -204,20 +218,21 @@ pub(super) async fn judge(
         .map(|point| (point.id.clone(), point))
         .collect();
     let runs: BTreeSet<RunId> = points.values().map(|point| point.run.clone()).collect();
-    let (behind, rows) = app
+    let of = disk.clone();
+    let (behind, rows, promoted) = app
         .parts
         .journal
         .read(move |store| {
             let rows = runs.iter().filter_map(|run| store.run(run).transpose());
             let rows: Result<Vec<Row>, _> = rows.collect();
-            Ok((store.is_behind()?, rows?))
+            Ok((store.is_behind()?, rows?, store.promoted(&of)?))
         })
         .await?;
     let rows: BTreeMap<&RunId, &Row> = rows.iter().map(|row| (&row.run.id, row)).collect();
     let rules = rules(config, disk);
     let has_job = |job: &JobName| rules(job).is_some();
     let counts = |point: &&Point| match rows.get(&point.run) {
-        Some(row) => point.sighting != Sighting::Normal || is_the_runs(row, &point.id),
+        Some(row) => point.sighting != Sighting::Normal || is_the_runs(row, &point.id, &promoted),
         // While the journal is behind nothing is deleted, and this is a preview. One that is not may have forgotten
         // the runs of a job that is gone.
         None => (behind && before.is_none()) || !has_job(&point.run.job),
@@ -257,11 +272,13 @@ pub(super) async fn judge(
     Ok(judged.collect())
 }
 
-/// Whether the journal has this as the good backup of the run.
-fn is_the_runs(row: &Row, id: &PointId) -> bool {
+/// Whether the journal has this as the good backup of the run, or as the snapshot that it has become.
+fn is_the_runs(row: &Row, id: &PointId, promoted: &[(RunId, SnapshotId)]) -> bool {
     match (&row.run.state, id) {
         (State::Completed { backup, .. }, PointId::Backup(id)) => backup == id,
-        (State::Completed { .. }, PointId::Snapshot(_)) => true,
+        (_, PointId::Snapshot(id)) => {
+            promoted.iter().any(|(run, snapshot)| *run == row.run.id && snapshot == id)
+        }
         _ => false,
     }
 }
@@ -269,7 +286,12 @@ fn is_the_runs(row: &Row, id: &PointId) -> bool {
 /// What was to be deleted and is not listed any more, was; what is listed and is kept now, stays.
 async fn settle_pending(app: &App, disk: &DiskId, shelf: &[Judged]) -> Result<(), SharedError> {
     let of = disk.clone();
+    let joins = snapshots_join(&app.settings().config, disk);
     for deletion in app.parts.journal.read(move |store| store.pending_deletions(&of)).await? {
+        // Snapshots that were not listed are not gone.
+        if !joins && matches!(deletion.point, PointId::Snapshot(_)) {
+            continue;
+        }
         match shelf.iter().find(|judged| judged.stored.id == deletion.point) {
             None => account(app, &deletion).await,
             Some(Judged {

@@ -82,7 +82,7 @@ fn view(Shelf { disk, .. }: &Shelf, backup: &Backup, now: Timestamp, shape: Crea
     })
 }
 
-fn create_time(created: Timestamp, shape: CreateTime) -> String {
+pub(super) fn create_time(created: Timestamp, shape: CreateTime) -> String {
     match shape {
         CreateTime::Beijing => {
             created.to_zoned(TimeZone::fixed(Offset::constant(8))).strftime("%Y-%m-%d %H:%M:%S").to_string()

@@ -28,7 +28,7 @@ class Field(NamedTuple):
     @property
     def filters(self):
         """The names that a list of filters may bear."""
-        return [name.replace("tag:tag-key", "tag:any") for name in re.findall(r"<li>([a-z:-]+) - ", self.words)]
+        return [name.replace("tag:tag-key", "tag:any") for name in re.findall(r"<li>([a-z:-]+)(?: - |<ul>)", self.words)]
 
 
 def fields(model):

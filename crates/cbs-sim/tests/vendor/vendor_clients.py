@@ -30,7 +30,10 @@ ENDPOINT = sys.argv[1]
 REGION = "ap-guangzhou"
 DISK, SMALL = "disk-1a2b3c4d", "disk-5e6f7a8b"
 ID, KEY = "AKIDvendor", "vendor-secret-key"
-ACTIONS = ["CreateDiskBackup", "DescribeDiskBackups", "DeleteDiskBackups", "DescribeDisks"]
+ACTIONS = [
+    "CreateDiskBackup", "DescribeDiskBackups", "DeleteDiskBackups", "DescribeDisks",
+    "CreateSnapshot", "DescribeSnapshots", "DeleteSnapshots",
+]
 
 # What was asked and answered in the current case.
 said = []
@@ -164,6 +167,27 @@ def case_paging():
     equal(len(names(Filters=of_disk, Limit=100)), 25)
     equal(names(Filters=of_disk, Offset=25), [])
     equal(code_of("DescribeDiskBackups", Limit=101), "InvalidParameterValue")
+
+
+def case_a_backup_becomes_a_snapshot():
+    disk = fresh_disk(quota=1)
+    backup = create("promoted", disk)
+    equal(code_of("CreateDiskBackup", DiskId=disk), "ResourceInsufficient.OverQuota")
+    deadline = "2099-01-08T09:47:55+00:00"
+    fields = {"DiskId": disk, "DiskBackupId": backup, "SnapshotName": "promoted"}
+    equal(code_of("CreateSnapshot", **fields, Deadline="2022-01-08T09:47:55+00:00"), "InvalidParameterValue")
+    snapshot = call("CreateSnapshot", **fields, Deadline=deadline).SnapshotId
+    assert re.fullmatch(r"snap-[0-9a-z]{8}", snapshot), snapshot
+    by_name = [{"Name": "disk-id", "Values": [disk]}, {"Name": "snapshot-name", "Values": ["promoted"]}]
+    found = call("DescribeSnapshots", Filters=by_name)
+    equal([(one.SnapshotId, one.SnapshotState) for one in found.SnapshotSet], [(snapshot, "NORMAL")])
+    # The backup is consumed, and its place free.
+    equal(call("DescribeDiskBackups", DiskBackupIds=[backup]).TotalCount, 0)
+    create("next", disk)
+    equal(code_of("CreateSnapshot", **fields), "ResourceNotFound.NotFound")
+    equal(code_of("DeleteSnapshots", SnapshotIds=[snapshot]), "ok")
+    equal(call("DescribeSnapshots", SnapshotIds=[snapshot]).TotalCount, 0)
+    equal(code_of("DeleteSnapshots", SnapshotIds=[snapshot]), "InvalidSnapshotId.NotFound")
 
 
 def case_disks_by_tag():
@@ -346,12 +370,16 @@ def case_answers_are_as_documented():
     shared = {"instances": ["ins-1", "ins-2"], "tags": {"a": "b"}}
     disks = [fresh_disk(state=state, **more) for state in states for more in ({}, shared)]
     backup = create("shape", fresh_disk())
+    snapshot = call("CreateSnapshot", DiskId=DISK, SnapshotName="shape").SnapshotId
     for action, fields in [
         ("CreateDiskBackup", {"DiskId": DISK}),
         ("DescribeDiskBackups", {"DiskBackupIds": [backup]}),
         ("DescribeDisks", {"DiskIds": disks}),
         ("DescribeDisks", {}),
         ("DeleteDiskBackups", {"DiskBackupIds": [backup]}),
+        ("CreateSnapshot", {"DiskId": DISK}),
+        ("DescribeSnapshots", {"SnapshotIds": [snapshot]}),
+        ("DeleteSnapshots", {"SnapshotIds": [snapshot]}),
     ]:
         answer = json.loads(client().call(action, fields))["Response"]
         say(f"{action} {fields}", json.dumps(answer, ensure_ascii=False))
@@ -373,6 +401,7 @@ def case_what_may_be_asked_is_as_documented():
             for value in values:
                 code = code_of(action, **{name: value})
                 known = ("ok", "MissingParameter", "InvalidDiskId.NotFound", "ResourceNotFound.NotFound")
+                known += ("InvalidSnapshotId.NotFound",)
                 assert code in known, f"{action} {name}={value}: {code}"
         try:
             client().call(action, {"Novelty": 1})

@@ -55,7 +55,7 @@ const SUPERSEDED: Facts = Facts { superseded: true, ..NONE };
 
 #[test]
 fn a_waiting_run_begins_when_it_may_and_ends_when_it_no_longer_may() {
-    let absent = || State::Absent { retry_at: at(100) };
+    let absent = || State::Absent { retry_at: at(100), full: None };
     let last = 10 + START_WITHIN;
     let cases = [
         (State::PLANNED, 0, NONE, wait(10)),

@@ -41,7 +41,7 @@ fn failed() -> State {
 }
 
 fn absent() -> State {
-    State::Absent { retry_at: Timestamp::UNIX_EPOCH }
+    State::Absent { retry_at: Timestamp::UNIX_EPOCH, full: None }
 }
 
 fn found(listed: &[Listed], known: &[Known]) -> Vec<Finding> {

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::catch_up::Misses;
-use crate::id::BackupId;
+use crate::id::{BackupId, RunId, SnapshotId};
 use crate::moment::Mark;
 use crate::retry::Class;
 
@@ -63,6 +63,46 @@ pub enum State {
     Absent {
         /// Not before this.
         retry_at: Timestamp,
+        /// The quota of the disk was full, and nothing has happened since.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        full: Option<Full>,
+    },
+    /// Room is being made: a point of ours is being deleted.
+    Freeing {
+        /// The point.
+        point: BackupId,
+        /// The run that made it.
+        of: RunId,
+        /// Why this one.
+        why: Freed,
+        /// How far it is.
+        step: Freeing,
+        /// Not before this.
+        retry_at: Timestamp,
+        /// How often the present step was tried.
+        tries: u32,
+    },
+    /// Room is being made: a point of ours is being turned into a snapshot.
+    Promoting {
+        /// The point.
+        point: BackupId,
+        /// The run that made it: the snapshot bears the name of its backup.
+        of: RunId,
+        /// When the intent was written.
+        begun: Mark,
+        /// The same, by the wall clock.
+        begun_at: Timestamp,
+        /// When the call ended without an answer that settles it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ended: Option<Mark>,
+        /// How often it was looked for.
+        looks: u32,
+        /// When it was last looked for.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        looked: Option<Mark>,
+        /// The snapshot, once it is known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        snapshot: Option<Promoted>,
     },
     /// The cloud has accepted the backup; it is not NORMAL yet.
     Tracking {
@@ -103,6 +143,70 @@ pub enum State {
     },
 }
 
+/// A full quota: what is known of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Full {
+    /// What to do about it is to be decided, from a listing.
+    Undecided,
+    /// A point must go by other hands. The cloud said so at this instant.
+    Waiting {
+        /// When.
+        since: Timestamp,
+    },
+}
+
+/// Why a point is deleted to make room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Freed {
+    /// No rule would keep it once the run has its backup.
+    Unkept,
+    /// It is the oldest of the job, which rotates.
+    Rotated,
+}
+
+/// How far a deletion is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Freeing {
+    /// The cloud has not confirmed that it deletes the point.
+    Asking,
+    /// It has; the point may still be in listings.
+    Deleted,
+    /// It is in no listing any more: the attempt follows.
+    Gone,
+}
+
+/// The snapshot that a point becomes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Promoted {
+    /// The snapshot.
+    pub id: SnapshotId,
+    /// When the cloud was last known to have it.
+    pub seen: Mark,
+    /// How often it was asked for since.
+    pub polls: u32,
+    /// When it was last asked for.
+    pub polled: Mark,
+    /// From how many complete listings in a row it was missing; none while asking by id finds it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missing: Option<u32>,
+    /// It is NORMAL: the attempt follows.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub normal: bool,
+}
+
+/// The point that a run took away to make room, by rotation or promotion: one at most.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Taken {
+    /// The point.
+    pub point: BackupId,
+    /// It was deleted, and was the last good backup of the disk: the run owes another, however late.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub owes: bool,
+}
+
 /// Why a run failed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "why", rename_all = "snake_case")]
@@ -113,6 +217,12 @@ pub enum Failure {
     OutOfTime(Setback),
     /// The quota is full, and the job says `when_full: fail`.
     QuotaFull,
+    /// The quota is full, and no point of the job is there that could make room.
+    QuotaHeldByOthers,
+    /// The quota is full, and only the last good backup could make room: it stays, without `allow_gap`.
+    QuotaLastGood,
+    /// `complete_within` passed, and the snapshot that a point was to become was not NORMAL, or not found.
+    PromotionIncomplete,
     /// `complete_within` passed and the backup was not NORMAL.
     Incomplete,
     /// The backup went away before it was NORMAL, too late for another attempt.
@@ -147,6 +257,15 @@ impl fmt::Display for Failure {
             Self::Refused(setback) => write!(f, "refused: {setback}"),
             Self::OutOfTime(setback) => write!(f, "out of time: {setback}"),
             Self::QuotaFull => f.write_str("quota full"),
+            Self::QuotaHeldByOthers => {
+                f.write_str("quota held by others: no backup of this job is there to make room")
+            }
+            Self::QuotaLastGood => f.write_str(
+                "quota full: only the last good backup could make room, and `allow_gap` is not set",
+            ),
+            Self::PromotionIncomplete => {
+                f.write_str("promotion incomplete: complete_within passed before the snapshot was NORMAL")
+            }
             Self::Incomplete => f.write_str("incomplete: complete_within passed before it was NORMAL"),
             Self::Vanished => f.write_str("vanished: the backup went away before it was NORMAL"),
             Self::OutcomeUnknown => {
@@ -182,6 +301,8 @@ impl State {
             Self::Planned { .. } => "planned",
             Self::Creating { .. } => "creating",
             Self::Absent { .. } => "absent",
+            Self::Freeing { .. } => "freeing",
+            Self::Promoting { .. } => "promoting",
             Self::Tracking { .. } => "tracking",
             Self::Completed { .. } => "completed",
             Self::Failed { .. } => "failed",

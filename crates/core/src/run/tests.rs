@@ -1,7 +1,7 @@
 use super::*;
 
 const HOUR: u64 = 3600;
-const SETTLE: u64 = 300;
+pub(super) const SETTLE: u64 = 300;
 /// A draw for the shortest wait of every class.
 const SHORTEST: u64 = 0;
 
@@ -15,11 +15,11 @@ fn moment(epoch: u64, up: u64) -> Now {
     }
 }
 
-fn now(up: u64) -> Now {
+pub(super) fn now(up: u64) -> Now {
     moment(1, up)
 }
 
-fn planned() -> Run {
+pub(super) fn planned() -> Run {
     let policy = Policy {
         start_within: Duration::from_secs(6 * HOUR),
         complete_within: Duration::from_secs(4 * HOUR),
@@ -30,7 +30,7 @@ fn planned() -> Run {
 }
 
 /// With an attempt under way since second 0.
-fn creating() -> Run {
+pub(super) fn creating() -> Run {
     planned().begin(&now(0)).unwrap()
 }
 
@@ -48,25 +48,25 @@ fn backup() -> BackupId {
     "dbp-1".parse().unwrap()
 }
 
-fn setback(class: Class) -> Reply {
+pub(super) fn setback(class: Class) -> Reply {
     Reply::Setback { class, code: None, unknown: false, sign_of_ours: false, hint: None }
 }
 
-fn reply(run: Run, second: u64, reply: Reply) -> Run {
+pub(super) fn reply(run: Run, second: u64, reply: Reply) -> Run {
     run.reply(&now(second), reply, SHORTEST, &RetryPolicy::default()).unwrap()
 }
 
 /// A look-up that began and ended in these seconds.
-fn looked(run: Run, (began, ended): (u64, u64), look: Look) -> Run {
+pub(super) fn looked(run: Run, (began, ended): (u64, u64), look: Look) -> Run {
     run.looked(&now(ended), now(began).mark(), look, SHORTEST, &RetryPolicy::default()).unwrap()
 }
 
-fn retry_at(run: &Run) -> i64 {
-    let State::Absent { retry_at } = run.state else { panic!("{:?}", run.state) };
+pub(super) fn retry_at(run: &Run) -> i64 {
+    let State::Absent { retry_at, .. } = run.state else { panic!("{:?}", run.state) };
     retry_at.as_second()
 }
 
-fn failure(run: &Run) -> &Failure {
+pub(super) fn failure(run: &Run) -> &Failure {
     let State::Failed { why, .. } = &run.state else { panic!("{:?}", run.state) };
     why
 }
@@ -82,20 +82,17 @@ fn what_each_class_of_reply_leads_to() {
             }
             Class::Permanent | Class::Gone => assert!(matches!(failure(&run), Failure::Refused(_))),
             _ => {
-                let wait = RetryPolicy::default().backoff(class).shortest.as_secs();
+                // What a full quota leads to is decided first.
+                let wait = match class {
+                    Class::Quota => 0,
+                    class => RetryPolicy::default().backoff(class).shortest.as_secs(),
+                };
                 assert_eq!(retry_at(&run), i64::try_from(10 + wait).unwrap(), "{class:?}");
                 assert!(!run.unsure, "{class:?}");
             }
         }
         assert_eq!(run.setback.unwrap().class, class);
     }
-}
-
-#[test]
-fn a_full_quota_fails_at_once_where_the_job_says_so() {
-    let mut run = creating();
-    run.policy.when_full = WhenFull::Fail;
-    assert_eq!(*failure(&reply(run, 10, setback(Class::Quota))), Failure::QuotaFull);
 }
 
 #[test]

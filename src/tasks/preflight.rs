@@ -1,0 +1,136 @@
+//! Says in good time which disks' quotas will not do: at start, at a reload, and daily.
+//!
+//! Responsible for asking how full disks are and handing that to `backup_core::quota::forecast`. It refuses to change
+//! anything.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use backup_core::quota::{Demand, Forecast, forecast};
+use backup_core::retention::Keep;
+use backup_core::{DiskId, JobName, TargetName};
+use jiff::Timestamp;
+use tokio::sync::Notify;
+
+use super::driver::{InFlight, Task};
+use crate::app::{App, Settings};
+use crate::cloud::{Cloud, Shelf};
+use crate::config::{Config, Job};
+use crate::report::{Event, Kind};
+
+/// How often disks are asked for, at a configuration that stays.
+const EVERY: Duration = Duration::from_secs(24 * 3600);
+/// After an answer that was not to be had.
+const AGAIN: Duration = Duration::from_secs(60);
+
+/// The task.
+#[derive(Default)]
+pub struct Preflight {
+    /// When the next look at each target is due, by the monotonic clock; begun anew for other settings.
+    next: Arc<Mutex<BTreeMap<TargetName, Duration>>>,
+    settings: Option<Arc<Settings>>,
+}
+
+impl Task for Preflight {
+    const NEEDS_CLOCK: bool = true;
+
+    fn bell(app: &App) -> &Notify {
+        &app.pokes.preflight
+    }
+
+    async fn step(&mut self, app: &Arc<App>, in_flight: &mut InFlight) -> Duration {
+        let settings = app.settings();
+        if !self.settings.as_ref().is_some_and(|known| Arc::ptr_eq(known, &settings)) {
+            self.next = Arc::default();
+            self.settings = Some(Arc::clone(&settings));
+        }
+        let mut wait = EVERY;
+        for (target, cloud) in &settings.clouds {
+            let mono = app.parts.time.clock().mono();
+            let mut next = lock(&self.next);
+            let due = next.get(target).copied().unwrap_or(mono);
+            if due > mono {
+                wait = wait.min(due - mono);
+                continue;
+            }
+            next.insert(target.clone(), mono + EVERY);
+            let (app, cloud, target) = (Arc::clone(app), cloud.clone(), target.clone());
+            let (settings, next) = (Arc::clone(&settings), Arc::clone(&self.next));
+            in_flight.start(&[], async move {
+                let checked = tokio::select! {
+                    biased;
+                    () = app.stop.cancelled() => return,
+                    checked = check(&app, &settings.config, &target, &cloud) => checked,
+                };
+                if !checked {
+                    lock(&next).insert(target, mono + AGAIN);
+                }
+            });
+        }
+        wait
+    }
+}
+
+fn lock(next: &Mutex<BTreeMap<TargetName, Duration>>) -> MutexGuard<'_, BTreeMap<TargetName, Duration>> {
+    next.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Asks for the disks of a target and says which quotas will not do; false where there was no answer.
+async fn check(app: &App, config: &Config, target: &TargetName, cloud: &Cloud) -> bool {
+    let jobs = || config.jobs.iter().filter(|job| job.target == *target);
+    let disks: BTreeSet<&DiskId> = jobs().flat_map(|job| &job.disks).collect();
+    let disks: Vec<DiskId> = disks.into_iter().cloned().collect();
+    if disks.is_empty() {
+        return true;
+    }
+    let shelves = match cloud.shelves(&disks).await {
+        Ok(shelves) => shelves,
+        Err(problem) => {
+            tracing::debug!(%target, "the disks' quotas could not be asked for: {problem}");
+            return false;
+        }
+    };
+    let have = match app.parts.journal.read(|store| store.good_counts()).await {
+        Ok(counts) => counts.into_iter().map(|(job, disk, count)| ((job, disk), count)).collect(),
+        Err(error) => {
+            app.journal_fault(&error);
+            return false;
+        }
+    };
+    for (disk, shelf) in &shelves {
+        let jobs: Vec<&Job> = jobs().filter(|job| job.disks.contains(disk)).collect();
+        let expected = expect(&jobs, disk, *shelf, &have, app.now().wall);
+        if expected.is_warning {
+            app.say(&Event::new(Kind::QuotaWarning, expected.to_string()).with(|fields| {
+                fields.disk_id = Some(disk.to_string());
+                fields.target = Some(target.to_string());
+                fields.job = expected.breaks.or(expected.first_full).map(|full| full.job.to_string());
+            }));
+        }
+    }
+    true
+}
+
+/// What is to be expected of a disk that these jobs hold; `have` counts their good backups on each disk.
+pub fn expect(
+    jobs: &[&Job],
+    disk: &DiskId,
+    shelf: Shelf,
+    have: &BTreeMap<(JobName, DiskId), u64>,
+    now: Timestamp,
+) -> Forecast {
+    let keeps: Vec<Keep> = jobs.iter().map(|job| job.rules().0).collect();
+    let demands: Vec<Demand<'_>> = jobs
+        .iter()
+        .zip(&keeps)
+        .map(|(job, keep)| Demand {
+            job: &job.name,
+            schedule: &job.schedule,
+            keep,
+            when_full: job.when_full,
+            have: have.get(&(job.name.clone(), disk.clone())).copied().unwrap_or_default(),
+        })
+        .collect();
+    forecast(shelf.quota, shelf.count, &demands, now)
+}
