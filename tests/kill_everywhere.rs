@@ -31,7 +31,12 @@ fn world(effect: Option<&Effect>) -> World {
         config: Config::parse("night.yaml", &text, &BTreeMap::new()).unwrap(),
         cloud: cbs_sim::World {
             credentials: vec![key(0)],
-            timings: Timings { create_ms: (8_000, 8_000), visible_ms: (2_000, 2_000), reply_ms: (20, 20) },
+            timings: Timings {
+                create_ms: (8_000, 8_000),
+                visible_ms: (2_000, 2_000),
+                reply_ms: (20, 20),
+                ..Timings::default()
+            },
             disks: DISKS.map(Disk::new).to_vec(),
             faults: faults.into_iter().collect(),
             ..cbs_sim::World::default()

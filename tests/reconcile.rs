@@ -50,6 +50,7 @@ impl Setup {
                     create_ms: (60_000, 60_000),
                     visible_ms: self.visible_ms,
                     reply_ms: (20, 20),
+                    ..Timings::default()
                 },
                 disks: vec![Disk { quota: 10, ..Disk::new(DISK) }],
                 faults: self.faults,

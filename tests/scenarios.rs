@@ -265,7 +265,12 @@ async fn whenever_a_daemon_dies_the_next_one_makes_what_is_missing_and_nothing_t
             disks: 60,
             seed,
             faults: vec![lost],
-            timings: Timings { create_ms: (2_000, 60_000), visible_ms: (0, 5_000), reply_ms: (5, 2_000) },
+            timings: Timings {
+                create_ms: (2_000, 60_000),
+                visible_ms: (0, 5_000),
+                reply_ms: (5, 2_000),
+                ..Timings::default()
+            },
             on_its_way: Duration::from_millis(40),
             ..Night::default()
         });

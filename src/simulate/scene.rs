@@ -155,6 +155,7 @@ impl Scene {
                 create_ms: (5_000, 90_000),
                 visible_ms: (0, random.pick(VISIBLE_MS)),
                 reply_ms: (5, 400),
+                ..Timings::default()
             },
             choices: Choices {
                 one_creation_at_a_time: random.chance(700),

@@ -47,7 +47,12 @@ impl Default for Night {
             schedule: "\"30 2 * * *\"",
             seed: 1,
             faults: Vec::new(),
-            timings: Timings { create_ms: (20_000, 40_000), visible_ms: (0, 1_500), reply_ms: (5, 60) },
+            timings: Timings {
+                create_ms: (20_000, 40_000),
+                visible_ms: (0, 1_500),
+                reply_ms: (5, 60),
+                ..Timings::default()
+            },
             on_its_way: Duration::ZERO,
             without_connection: 0,
         }

@@ -8,12 +8,14 @@ use crate::error::ApiError;
 use crate::faults::Fate;
 use crate::params::{Field, Params};
 
+mod apply_disk_backup;
 mod create_disk_backup;
 mod delete_disk_backups;
 mod describe_disk_backups;
 mod describe_disks;
 
 const ACTIONS: &[&Action] = &[
+    &apply_disk_backup::ACTION,
     &create_disk_backup::ACTION,
     &delete_disk_backups::ACTION,
     &describe_disk_backups::ACTION,

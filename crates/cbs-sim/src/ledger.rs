@@ -53,7 +53,7 @@ pub struct BackupRecord {
     pub disk_id: String,
     /// DiskBackupName.
     pub name: String,
-    /// CREATING or NORMAL; for those that are gone, DELETED or VANISHED.
+    /// CREATING, NORMAL or ROLLBACKING; for those that are gone, DELETED or VANISHED.
     pub state: String,
     /// When it was accepted.
     #[serde(with = "rfc3339")]

@@ -16,6 +16,8 @@ pub enum Action {
     DeleteDiskBackups,
     /// Lists disks.
     DescribeDisks,
+    /// Puts a disk back to what it was at a backup.
+    ApplyDiskBackup,
 }
 
 /// What sending an action twice does.
@@ -27,6 +29,8 @@ pub enum Kind {
     Read,
     /// The second time there is nothing left to delete.
     Delete,
+    /// It takes away again what was written since: an outcome that is not known matters.
+    Rollback,
 }
 
 impl Action {
@@ -35,8 +39,13 @@ impl Action {
     /// The version of the API.
     pub const VERSION: &str = "2017-03-12";
     /// All of them.
-    pub const ALL: [Self; 4] =
-        [Self::CreateDiskBackup, Self::DescribeDiskBackups, Self::DeleteDiskBackups, Self::DescribeDisks];
+    pub const ALL: [Self; 5] = [
+        Self::CreateDiskBackup,
+        Self::DescribeDiskBackups,
+        Self::DeleteDiskBackups,
+        Self::DescribeDisks,
+        Self::ApplyDiskBackup,
+    ];
 
     /// The name on the wire.
     #[must_use]
@@ -46,6 +55,7 @@ impl Action {
             Self::DescribeDiskBackups => "DescribeDiskBackups",
             Self::DeleteDiskBackups => "DeleteDiskBackups",
             Self::DescribeDisks => "DescribeDisks",
+            Self::ApplyDiskBackup => "ApplyDiskBackup",
         }
     }
 
@@ -56,6 +66,7 @@ impl Action {
             Self::CreateDiskBackup => Kind::Create,
             Self::DescribeDiskBackups | Self::DescribeDisks => Kind::Read,
             Self::DeleteDiskBackups => Kind::Delete,
+            Self::ApplyDiskBackup => Kind::Rollback,
         }
     }
 
@@ -64,7 +75,10 @@ impl Action {
     pub fn documented_limit(self) -> u32 {
         match self {
             Self::DescribeDisks => 100,
-            Self::CreateDiskBackup | Self::DescribeDiskBackups | Self::DeleteDiskBackups => 20,
+            Self::CreateDiskBackup
+            | Self::DescribeDiskBackups
+            | Self::DeleteDiskBackups
+            | Self::ApplyDiskBackup => 20,
         }
     }
 }

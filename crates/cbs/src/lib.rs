@@ -30,7 +30,7 @@ pub mod transport;
 pub use action::Action;
 pub use api::{
     Accepted, BackupState, BackupsQuery, Deleted, Disk, DiskBackup, DiskState, DisksQuery, Filter, Listing,
-    Page,
+    Page, Power,
 };
 pub use client::{Client, Clock, Endpoint, Ports, Settings};
 pub use error::{Class, Error};

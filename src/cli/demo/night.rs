@@ -85,7 +85,12 @@ impl Night {
                 token: None,
                 identity: None,
             }],
-            timings: Timings { create_ms: (2000, 6000), visible_ms: (0, 1500), reply_ms: (5, 60) },
+            timings: Timings {
+                create_ms: (2000, 6000),
+                visible_ms: (0, 1500),
+                reply_ms: (5, 60),
+                ..Timings::default()
+            },
             disks,
             faults: self.script(),
             ..World::default()
