@@ -97,14 +97,23 @@ pub struct Pokes {
     pub compact: Notify,
     /// The one's that compares with the cloud.
     pub reconcile: Notify,
+    /// The restorer's.
+    pub restore: Notify,
 }
 
 impl Pokes {
     /// Rings all of them.
     pub fn all(&self) {
-        for bell in
-            [&self.plan, &self.submit, &self.track, &self.tell, &self.watch, &self.compact, &self.reconcile]
-        {
+        for bell in [
+            &self.plan,
+            &self.submit,
+            &self.track,
+            &self.tell,
+            &self.watch,
+            &self.compact,
+            &self.reconcile,
+            &self.restore,
+        ] {
             bell.notify_one();
         }
     }

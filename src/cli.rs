@@ -11,6 +11,7 @@ mod history;
 mod next;
 mod open;
 mod pause;
+mod restore;
 mod run;
 mod simulate;
 mod status;
@@ -62,6 +63,8 @@ enum Command {
     Backup(backup::BackupArguments),
     /// Try a run again that failed or was skipped, and wait for its end
     Retry(backup::RetryArguments),
+    /// Put a disk back to a backup of it; what was written since is lost
+    Restore(restore::Arguments),
     /// Show past and present runs
     History(history::Arguments),
     /// Show how every job stands; exit code 1 when something is late or failed
@@ -106,6 +109,7 @@ pub fn main() -> std::process::ExitCode {
         Command::Next(arguments) => next::next(&global, &arguments),
         Command::Backup(arguments) => backup::backup(&global, arguments),
         Command::Retry(arguments) => backup::retry(&global, arguments),
+        Command::Restore(arguments) => restore::restore(&global, arguments),
         Command::History(arguments) => history::history(&global, &arguments),
         Command::Status(arguments) => status::status(&global, &arguments),
         Command::Pause(arguments) => pause::pause(&global, arguments),

@@ -11,8 +11,8 @@ use tokio::task::JoinSet;
 use crate::app::App;
 use crate::tasks::driver::{Pulse, drive};
 use crate::tasks::{
-    compact::Compact, plan::Plan, reconcile::Reconcile, submit::Submit, tell::Tell, track::Track,
-    watch::Watch,
+    compact::Compact, plan::Plan, reconcile::Reconcile, restore, restore::Restores, submit::Submit,
+    tell::Tell, track::Track, watch::Watch,
 };
 
 /// A task that has not moved for so long hangs: its sleeps are far shorter.
@@ -45,6 +45,7 @@ impl Daemon {
         daemon.spawn(Track::default());
         daemon.spawn(Tell::default());
         daemon.spawn(Watch::default());
+        daemon.spawn(Restores::default());
         daemon
     }
 
@@ -69,5 +70,6 @@ impl Daemon {
             }
         }
         Tell::default().tell_all(&self.app).await;
+        restore::tell_all(&self.app).await;
     }
 }

@@ -11,6 +11,7 @@ pub mod look;
 pub mod plan;
 pub mod reconcile;
 pub mod requests;
+pub mod restore;
 pub mod submit;
 pub mod sync;
 pub mod tell;

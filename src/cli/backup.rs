@@ -20,7 +20,7 @@ use crate::journal::{Answer, Change, Journal, Request, Row};
 use crate::report::log::Log;
 
 /// How often the journal is asked.
-const EVERY: Duration = Duration::from_millis(200);
+pub(super) const EVERY: Duration = Duration::from_millis(200);
 /// A daemon that lives, and reaches the cloud, takes a request up long before.
 const TAKEN_UP_WITHIN: Duration = Duration::from_secs(30);
 
@@ -95,7 +95,7 @@ async fn by_ourselves(config: &Arc<Config>, request: Request, common: &Common) -
     let Opened { app, .. } =
         open::app(Arc::clone(config), open::clock(), Arc::new(Log), open::environment()).await?;
     let journal = app.parts.journal.clone();
-    let number = submit(&journal, request, common).await?;
+    let number = submit(&journal, request, common.request_id.clone()).await?;
     let daemon = Daemon::start_without_planning(app);
     let rows = async { ended(&journal, &answer(&journal, number).await?, false).await }.await;
     daemon.stop().await;
@@ -105,15 +105,20 @@ async fn by_ourselves(config: &Arc<Config>, request: Request, common: &Common) -
 /// With one: leave it the request, and watch.
 async fn by_the_daemon(config: &Config, request: Request, common: &Common) -> Result<Vec<Row>, Failure> {
     let journal = Journal::open(&config.state_dir).map_err(|error| Failure::journal(&error))?;
-    let number = submit(&journal, request, common).await?;
+    let number = submit(&journal, request, common.request_id.clone()).await?;
     let runs = answer(&journal, number).await?;
     ended(&journal, &runs, common.no_wait).await
 }
 
-async fn submit(journal: &Journal, body: Request, common: &Common) -> Result<i64, Failure> {
+/// Leaves a request in the journal; its number, or that of the one with the same id.
+pub(super) async fn submit(
+    journal: &Journal,
+    body: Request,
+    request_id: Option<String>,
+) -> Result<i64, Failure> {
     let made_at = open::clock().wall();
     let unique = || format!("{}-{}", std::process::id(), made_at.as_nanosecond());
-    let request_id = common.request_id.clone().unwrap_or_else(unique);
+    let request_id = request_id.unwrap_or_else(unique);
     let id = request_id.clone();
     let failed = |error: crate::journal::SharedError| Failure::io("write the request", &*error);
     journal.write(Change::Request { request_id, body, made_at }).await.map_err(failed)?;
@@ -123,14 +128,20 @@ async fn submit(journal: &Journal, body: Request, common: &Common) -> Result<i64
 
 /// The runs that a request became.
 async fn answer(journal: &Journal, number: i64) -> Result<Vec<RunId>, Failure> {
+    match answered(journal, number).await? {
+        Answer::Runs { runs } => Ok(runs.iter().filter_map(|run| run.parse().ok()).collect()),
+        _ => Err(Failure::new(Exit::InputOutput, "the answer is not one to this request")),
+    }
+}
+
+/// The answer to a request that is not refused.
+pub(super) async fn answered(journal: &Journal, number: i64) -> Result<Answer, Failure> {
     let wait = async {
         loop {
             let answer = journal.read(move |store| store.answer(number)).await;
             match answer.map_err(|error| Failure::io("read the answer", &*error))? {
-                Some(Answer::Runs { runs }) => {
-                    return Ok(runs.iter().filter_map(|run| run.parse().ok()).collect());
-                }
                 Some(Answer::Refused { why }) => return Err(Failure::new(Exit::Usage, why)),
+                Some(answer) => return Ok(answer),
                 None => tokio::time::sleep(EVERY).await,
             }
         }

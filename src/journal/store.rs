@@ -2,6 +2,7 @@
 //!
 //! Responsible for the vocabulary. It refuses to know a database; `sqlite` is one.
 
+use backup_core::restore::{Restore, Seen};
 use backup_core::{BackupId, DiskId, Facts, JobName, Owner, Run, RunId, TargetName};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -36,6 +37,21 @@ pub struct Watermark {
     pub planned_through: Timestamp,
     /// The next one; none while nothing may be planned yet.
     pub next_due: Option<Timestamp>,
+}
+
+/// A restore with what goes with its row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RestoreRow {
+    /// The number of the request that asked for it.
+    pub number: i64,
+    /// The restore.
+    pub restore: Restore,
+    /// The target that has the disk.
+    pub target: TargetName,
+    /// When it was asked for.
+    pub asked_at: Timestamp,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
 }
 
 /// Which runs a task attends to.
@@ -113,6 +129,15 @@ pub enum Change {
     CaughtUp,
     /// The backup of an ended run is good after all. Left out where the run has not ended without one.
     Late(Run),
+    /// A restore that a person asked for. Left out where it exists.
+    AskRestore(RestoreRow),
+    /// The intent of a rollback. Left out where it was begun before, a backup of the disk is under way, or another
+    /// restore of it is.
+    BeginRestore(RestoreRow),
+    /// What is known of a restore now. Left out where it had ended.
+    SaveRestore(RestoreRow),
+    /// The end of this restore was logged.
+    RestoreReported(i64),
     /// The backups of these completed runs were missing from a complete listing of their disk.
     Missing(Vec<RunId>),
     /// And these were in it.
@@ -176,6 +201,25 @@ pub enum Request {
         /// The run, as text.
         run: String,
     },
+    /// What a disk and a backup of it look like, before it is put back.
+    InspectRestore(RestoreAsk),
+    /// A disk is to be put back to a backup of it.
+    Restore(RestoreAsk),
+}
+
+/// A disk that is to be put back to a backup.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RestoreAsk {
+    /// The disk.
+    pub disk: DiskId,
+    /// The backup.
+    pub backup: BackupId,
+    /// The target that has them; where none is said, that of the jobs which hold the disk.
+    pub target: Option<TargetName>,
+    /// The instance that it is attached to is shut down first.
+    pub auto_stop: bool,
+    /// And started afterwards.
+    pub auto_start: bool,
 }
 
 /// What the daemon says to a request.
@@ -186,6 +230,18 @@ pub enum Answer {
     Runs {
         /// The runs, as text.
         runs: Vec<String>,
+    },
+    /// What the cloud shows of a disk and a backup.
+    Inspected {
+        /// What it shows.
+        seen: Seen,
+        /// What stands against a restore.
+        problem: Option<String>,
+    },
+    /// This restore does it.
+    Restore {
+        /// Its number.
+        number: i64,
     },
     /// It cannot be done.
     Refused {
@@ -342,6 +398,13 @@ pub trait Store: Send {
     fn request_number(&self, request_id: &str) -> Result<Option<i64>, JournalError>;
     /// The answer to a request, once there is one.
     fn answer(&self, number: i64) -> Result<Option<Answer>, JournalError>;
+    /// Restores that have not ended, and those whose end was not logged yet.
+    fn open_restores(&self) -> Result<Vec<RestoreRow>, JournalError>;
+    /// One restore.
+    fn restore(&self, number: i64) -> Result<Option<RestoreRow>, JournalError>;
+    /// What is under way on a disk that a rollback would collide with, in words: the attempt or the backup of a run, or a
+    /// restore.
+    fn under_way(&self, disk: &DiskId) -> Result<Option<String>, JournalError>;
     /// What is paused.
     fn pauses(&self) -> Result<Vec<(Subject, Timestamp)>, JournalError>;
 }

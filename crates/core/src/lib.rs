@@ -9,6 +9,7 @@ pub mod id;
 pub mod moment;
 pub mod next_step;
 pub mod reconcile;
+pub mod restore;
 pub mod retry;
 pub mod run;
 pub mod schedule;
