@@ -8,6 +8,8 @@ mod clocks;
 #[path = "daemon/damage.rs"]
 mod damage;
 mod process;
+#[path = "daemon/restore.rs"]
+mod restore;
 #[path = "daemon/stress.rs"]
 mod stress;
 
