@@ -99,21 +99,15 @@ pub struct Pokes {
     pub reconcile: Notify,
     /// The restorer's.
     pub restore: Notify,
+    /// The one's that deletes what no rule keeps.
+    pub retain: Notify,
 }
 
 impl Pokes {
     /// Rings all of them.
     pub fn all(&self) {
-        for bell in [
-            &self.plan,
-            &self.submit,
-            &self.track,
-            &self.tell,
-            &self.watch,
-            &self.compact,
-            &self.reconcile,
-            &self.restore,
-        ] {
+        let Self { plan, submit, track, tell, watch, compact, reconcile, retain, restore } = self;
+        for bell in [plan, submit, track, tell, watch, compact, reconcile, retain, restore] {
             bell.notify_one();
         }
     }
@@ -127,6 +121,7 @@ impl Pokes {
                 self.tell.notify_one();
                 // The disk is free.
                 self.submit.notify_one();
+                self.retain.notify_one();
             }
         }
     }

@@ -4,6 +4,7 @@
 //! configuration and `backup_core`.
 
 mod backup;
+mod backups;
 mod check;
 mod demo;
 mod exit;
@@ -69,6 +70,10 @@ enum Command {
     History(history::Arguments),
     /// Show how every job stands; exit code 1 when something is late or failed
     Status(status::Arguments),
+    /// Show what backups there are in the cloud: ours, those of jobs that are gone, and others
+    Backups(backups::BackupsArguments),
+    /// Delete the backups that no rule of their job's `keep` keeps
+    Prune(backups::PruneArguments),
     /// Hold the runs of a job or a disk until `resume`
     Pause(pause::Arguments),
     /// Let the runs of a paused job or disk start again
@@ -112,6 +117,8 @@ pub fn main() -> std::process::ExitCode {
         Command::Restore(arguments) => restore::restore(&global, arguments),
         Command::History(arguments) => history::history(&global, &arguments),
         Command::Status(arguments) => status::status(&global, &arguments),
+        Command::Backups(arguments) => backups::backups(&global, arguments),
+        Command::Prune(arguments) => backups::prune(&global, arguments),
         Command::Pause(arguments) => pause::pause(&global, arguments),
         Command::Resume(arguments) => pause::resume(&global, arguments),
         Command::Demo(arguments) => demo::demo(&arguments),

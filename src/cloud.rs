@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use backup_core::reconcile::Listed;
 use backup_core::restore::{self, Restore, Seen, SeenBackup, SeenDisk};
+use backup_core::retention::PointId;
 use backup_core::retry::Class;
 use backup_core::run::{Look, Reply, Sighting};
 use backup_core::{BackupId, DiskId, InvalidId, TargetName};
@@ -19,7 +20,7 @@ use cbs::transport::{ReqwestTransport, Timeouts, Transport, TransportError, prox
 use cbs::{
     Action, BackupState, BackupsQuery, Client, Disk, DiskBackup, DisksQuery, Page, Ports, Power, Settings,
 };
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::clock::Clock;
 use crate::config::{Config, CredentialSource, Target};
@@ -38,6 +39,23 @@ pub struct Cloud {
     client: Client,
     /// What is wrong with the credential, by the last call that says something of it.
     credential: Arc<Mutex<Option<String>>>,
+}
+
+/// A backup as the cloud lists it, whoever made it.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    /// Its id.
+    pub id: PointId,
+    /// Its name.
+    pub name: String,
+    /// Its state, in the cloud's word.
+    pub state: BackupState,
+    /// The same, as decisions see it.
+    pub sighting: Sighting,
+    /// When it was made, if that can be read.
+    pub created: Option<Timestamp>,
+    /// GiB of its disk.
+    pub size_gib: Option<u64>,
 }
 
 /// What a create was answered.
@@ -129,13 +147,47 @@ impl Cloud {
         Ok(by_disk)
     }
 
+    /// Lists all that is kept of these disks, or of all disks of the region, newest first, by whoever made it.
+    ///
+    /// # Errors
+    /// Why there is no complete listing, in words.
+    pub async fn stored(
+        &self,
+        disks: Option<&[DiskId]>,
+        priority: Priority,
+    ) -> Result<BTreeMap<DiskId, Vec<Stored>>, String> {
+        let query = disks.map_or(BackupsQuery::All, |disks| {
+            BackupsQuery::ByDisks(disks.iter().map(ToString::to_string).collect())
+        });
+        let listed = self.heed(self.client.list_disk_backups(&query, priority).await);
+        let mut by_disk: BTreeMap<DiskId, Vec<Stored>> = BTreeMap::new();
+        for backup in listed.map_err(|error| chain(&error))? {
+            let readable = |error: InvalidId| error.to_string();
+            let disk: DiskId = backup.disk_id.parse().map_err(readable)?;
+            by_disk.entry(disk).or_default().push(Stored {
+                id: PointId::Backup(backup.id.parse().map_err(readable)?),
+                sighting: sighting(&backup),
+                name: backup.name,
+                state: backup.state,
+                created: backup.created,
+                size_gib: backup.disk_size_gib,
+            });
+        }
+        Ok(by_disk)
+    }
+
     /// Deletes a backup; one that is gone already is as good as deleted.
     ///
     /// # Errors
     /// Why it may still be there, in words. Trying again is harmless.
-    pub async fn delete(&self, backup: &BackupId) -> Result<(), String> {
-        let deleted = self.client.delete_disk_backup(backup.as_str(), Priority::Retention).await;
-        self.heed(deleted).map(drop).map_err(|error| chain(&error))
+    pub async fn delete(&self, point: &PointId) -> Result<(), String> {
+        match point {
+            PointId::Backup(backup) => {
+                let deleted = self.client.delete_disk_backup(backup.as_str(), Priority::Retention).await;
+                self.heed(deleted).map(drop).map_err(|error| chain(&error))
+            }
+            PointId::Snapshot(_) => Err("a snapshot is no backup point".to_owned()),
+        }
     }
 
     /// Asks for backups by id: those that the answer names, and in which state.
@@ -251,10 +303,12 @@ impl Cloud {
 
     /// The lanes of the actions that the daemon uses.
     pub fn lanes(&self) -> impl Iterator<Item = (&'static str, LaneSnapshot)> + '_ {
-        [Action::CreateDiskBackup, Action::DescribeDiskBackups].into_iter().map(|action| {
-            let lane: &Arc<Lane> = self.client.lane(action);
-            (action.as_str(), lane.snapshot())
-        })
+        [Action::CreateDiskBackup, Action::DescribeDiskBackups, Action::DeleteDiskBackups].into_iter().map(
+            |action| {
+                let lane: &Arc<Lane> = self.client.lane(action);
+                (action.as_str(), lane.snapshot())
+            },
+        )
     }
 }
 

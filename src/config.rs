@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use backup_core::catch_up::Missed;
+use backup_core::retention::Keep;
 use backup_core::retry::RetryPolicy;
 use backup_core::run::{Policy, WhenFull};
 use backup_core::schedule::{self, Blackout, Schedule};
@@ -105,6 +106,8 @@ pub struct Job {
     pub objective: Option<Duration>,
     /// What to do about a full quota.
     pub when_full: WhenFull,
+    /// What stays of its backups; empty where nothing is deleted.
+    pub keep: Keep,
 }
 
 impl Job {

@@ -11,8 +11,8 @@ use tokio::task::JoinSet;
 use crate::app::App;
 use crate::tasks::driver::{Pulse, drive};
 use crate::tasks::{
-    compact::Compact, plan::Plan, reconcile::Reconcile, restore, restore::Restores, submit::Submit,
-    tell::Tell, track::Track, watch::Watch,
+    compact::Compact, plan::Plan, reconcile::Reconcile, restore, restore::Restores, retain::Retain,
+    submit::Submit, tell::Tell, track::Track, watch::Watch,
 };
 
 /// A task that has not moved for so long hangs: its sleeps are far shorter.
@@ -34,6 +34,7 @@ impl Daemon {
         daemon.spawn(Plan);
         daemon.spawn(Reconcile::default());
         daemon.spawn(Compact::default());
+        daemon.spawn(Retain::default());
         daemon
     }
 
@@ -46,6 +47,15 @@ impl Daemon {
         daemon.spawn(Tell::default());
         daemon.spawn(Watch::default());
         daemon.spawn(Restores::default());
+        daemon
+    }
+
+    /// Starts the tasks that answer what commands ask about the backups in the cloud.
+    #[must_use]
+    pub fn start_for_retention(app: Arc<App>) -> Self {
+        let mut daemon = Self::start_without_planning(app);
+        daemon.spawn(Reconcile::default());
+        daemon.spawn(Retain::for_requests_alone());
         daemon
     }
 

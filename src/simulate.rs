@@ -33,6 +33,7 @@ use crate::report::Event;
 
 /// The action that makes backups.
 const CREATE: &str = "CreateDiskBackup";
+const DELETE: &str = "DeleteDiskBackups";
 
 /// What to simulate.
 #[derive(Clone, Debug)]

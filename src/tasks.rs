@@ -12,6 +12,7 @@ pub mod plan;
 pub mod reconcile;
 pub mod requests;
 pub mod restore;
+pub mod retain;
 pub mod submit;
 pub mod sync;
 pub mod tell;

@@ -10,6 +10,8 @@ mod damage;
 mod process;
 #[path = "daemon/restore.rs"]
 mod restore;
+#[path = "daemon/retention.rs"]
+mod retention;
 #[path = "daemon/stress.rs"]
 mod stress;
 

@@ -8,24 +8,39 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use backup_core::BackupName;
+use backup_core::retention::PointId;
 use backup_core::run::State;
 use cbs_backupd::app::Idle;
 use cbs_backupd::config::Config;
 use cbs_backupd::report::Kind;
 use cbs_backupd::simulate::{Beginning, Life, Network, Tamper, World, key};
-use cbs_sim::{Disk, Effect, Rule, Timings, Which};
+use cbs_sim::{BackupState, Disk, Effect, ExistingBackup, Rule, Timings, Which};
 
 const CREATE: &str = "CreateDiskBackup";
+const DELETE: &str = "DeleteDiskBackups";
 const DISKS: [&str; 2] = ["disk-1", "disk-2"];
 
-/// A night of two disks, ten seconds before both are due; the first create meets `effect`.
-fn world(effect: Option<&Effect>) -> World {
+/// What befalls a night.
+#[derive(Clone, Debug, Default)]
+struct Scene {
+    /// The first create meets this.
+    create: Option<Effect>,
+    /// Each disk has a backup of the night before, and one is kept: the first delete meets this, if anything.
+    deletes: Option<Option<Effect>>,
+}
+
+/// A night of two disks, ten seconds before both are due.
+fn world(scene: &Scene) -> World {
+    let keep = if scene.deletes.is_some() { "    keep: { last: 1 }\n" } else { "" };
     let text = format!(
         "owner: ops1\nsettle: 30s\ntargets:\n  default: {{ region: ap-guangzhou }}\n\
-         jobs:\n  - name: db\n    disks: [{}]\n    schedule: \"30 2 * * *\"\n    complete_within: 1h\n",
+         jobs:\n  - name: db\n    disks: [{}]\n    schedule: \"30 2 * * *\"\n    complete_within: 1h\n{keep}",
         DISKS.join(", ")
     );
-    let faults = effect.map(|effect| Rule::on(CREATE, effect.clone()).which(Which::First(1)));
+    let first = |action, effect: &Effect| Rule::on(action, effect.clone()).which(Which::First(1));
+    let faults = scene.create.iter().map(|effect| first(CREATE, effect));
+    let faults = faults.chain(scene.deletes.iter().flatten().map(|effect| first(DELETE, effect)));
+    let disk = |id| Disk { backups: scene.deletes.iter().map(|_| before(id)).collect(), ..Disk::new(id) };
     World::new(Beginning {
         start: "2026-11-24T02:29:50Z".parse().unwrap(),
         config: Config::parse("night.yaml", &text, &BTreeMap::new()).unwrap(),
@@ -37,8 +52,8 @@ fn world(effect: Option<&Effect>) -> World {
                 reply_ms: (20, 20),
                 ..Timings::default()
             },
-            disks: DISKS.map(Disk::new).to_vec(),
-            faults: faults.into_iter().collect(),
+            disks: DISKS.map(disk).to_vec(),
+            faults: faults.collect(),
             ..cbs_sim::World::default()
         },
         network: Network { on_its_way_ms: (40, 40), ..Network::default() },
@@ -51,12 +66,24 @@ fn world(effect: Option<&Effect>) -> World {
     .unwrap()
 }
 
-/// Waits for both runs to have ended and been told of.
-async fn until_ended(world: &World) {
+/// The backup of the night before.
+fn before(disk: &str) -> ExistingBackup {
+    ExistingBackup {
+        id: disk.replace("disk", "dbp"),
+        name: "ops1_db_20261123T023000Z".to_owned(),
+        created: "2026-11-23T02:30:01Z".parse().unwrap(),
+        state: BackupState::Normal,
+    }
+}
+
+/// Waits for both runs to have ended and been told of, and for what is to go to have gone.
+async fn until_ended(world: &World, scene: &Scene) {
+    let runs = if scene.deletes.is_some() { 2 * DISKS.len() } else { DISKS.len() };
     for _ in 0..1_000 {
         tokio::time::sleep(Duration::from_secs(5)).await;
         let rows = world.rows(None).await.unwrap();
-        if rows.len() == DISKS.len() && rows.iter().all(|row| row.run.state.is_ended()) {
+        let all_ended = rows.len() == runs && rows.iter().all(|row| row.run.state.is_ended());
+        if all_ended && world.sim.ledger().backups.len() == DISKS.len() {
             return;
         }
     }
@@ -65,8 +92,8 @@ async fn until_ended(world: &World) {
 
 /// A daemon that dies at `boundary`, and another that takes over after `downtime`; how many boundaries the first
 /// one passed.
-async fn night(effect: Option<&Effect>, boundary: u64, downtime: Duration) -> u64 {
-    let world = world(effect);
+async fn night(scene: &Scene, boundary: u64, downtime: Duration) -> u64 {
+    let world = world(scene);
     // The job is known before: what was due before a job was first seen is owed by nobody.
     let early = world.start(&Arc::default()).await.unwrap();
     while world.journal.read(|store| store.watermarks()).await.unwrap().len() < DISKS.len() {
@@ -78,12 +105,16 @@ async fn night(effect: Option<&Effect>, boundary: u64, downtime: Duration) -> u6
     tokio::select! {
         biased;
         () = life.ended() => {}
-        () = until_ended(&world) => {}
+        () = until_ended(&world, scene) => {}
     }
     drop(first);
     tokio::time::sleep(downtime).await;
     let second = world.start(&Arc::default()).await.unwrap();
-    until_ended(&world).await;
+    until_ended(&world, scene).await;
+    if scene.deletes.is_some() {
+        // Long enough for a delete whose reply was lost, and for three listings that do not show what went.
+        tokio::time::sleep(Duration::from_secs(19 * 3600)).await;
+    }
     second.stop().await;
     assert_kept(&world).await;
     life.passed()
@@ -94,7 +125,23 @@ async fn assert_kept(world: &World) {
     let ledger = world.sim.ledger();
     assert_eq!(ledger.backups.len(), DISKS.len(), "{:#?}", ledger.backups);
     let events = world.log.events();
-    for row in world.rows(None).await.unwrap() {
+    let (rows, recovered): (Vec<_>, Vec<_>) =
+        world.rows(None).await.unwrap().into_iter().partition(|row| row.run.attempts > 0);
+    let deletes = !recovered.is_empty();
+    for row in recovered {
+        let run = row.run.id.to_string();
+        let deleted = events.iter().filter(|event| {
+            event.kind == Kind::RetentionDeleted && event.fields.run.as_deref() == Some(&run)
+        });
+        assert!(
+            (1..=2).contains(&deleted.count()),
+            "that {run}'s is deleted is told once, or again: {events:#?}"
+        );
+        let point = row.run.state.backup().cloned().map(PointId::Backup).unwrap();
+        let deletion = world.journal.read(move |store| store.deletion(&point)).await.unwrap();
+        assert!(deletion.is_some_and(|deletion| deletion.done));
+    }
+    for row in rows {
         let State::Completed { backup, .. } = &row.run.state else { panic!("not completed: {row:#?}") };
         let there = ledger.backups.iter().find(|there| there.backup_id == backup.as_str()).unwrap();
         assert_eq!(there.name, BackupName::of(&row.owner, &row.run.id).to_string());
@@ -108,44 +155,65 @@ async fn assert_kept(world: &World) {
             "the end of {run} is to be told once, or again after a crash"
         );
     }
-    let wrong = |kind| matches!(kind, Kind::DaemonFault | Kind::BackupFailed | Kind::BackupTwin);
+    let wrong = |kind| match kind {
+        Kind::DaemonFault | Kind::BackupFailed | Kind::BackupTwin | Kind::BackupGone => true,
+        // What was to go is not said to have been lost.
+        Kind::BackupVanished => deletes,
+        _ => false,
+    };
     assert!(!events.iter().any(|event| wrong(event.kind)), "{events:#?}");
 }
 
-async fn kill_everywhere(effect: Option<Effect>) {
-    let all = night(effect.as_ref(), u64::MAX, Duration::ZERO).await;
+async fn kill_everywhere(scene: Scene) {
+    let all = night(&scene, u64::MAX, Duration::ZERO).await;
     assert!(all > 50, "only {all} boundaries");
     for boundary in 1..=all {
         // The bytes of the dead are still on their way, or have long arrived.
         for downtime in [Duration::from_millis(1), Duration::from_secs(20)] {
-            println!("{effect:?}: killed at boundary {boundary} of {all}, down for {downtime:?}");
-            night(effect.as_ref(), boundary, downtime).await;
+            println!("{scene:?}: killed at boundary {boundary} of {all}, down for {downtime:?}");
+            night(&scene, boundary, downtime).await;
         }
     }
 }
 
+/// A night whose first create meets this.
+fn making(effect: Effect) -> Scene {
+    Scene { create: Some(effect), ..Scene::default() }
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_old_ones_go() {
+    kill_everywhere(Scene { deletes: Some(None), ..Scene::default() }).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_the_reply_of_a_delete_is_lost() {
+    let lost = Effect::Timeout { executed: true };
+    kill_everywhere(Scene { deletes: Some(Some(lost)), ..Scene::default() }).await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn when_all_is_well() {
-    kill_everywhere(None).await;
+    kill_everywhere(Scene::default()).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn when_a_reply_is_lost() {
-    kill_everywhere(Some(Effect::Timeout { executed: true })).await;
+    kill_everywhere(making(Effect::Timeout { executed: true })).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn when_a_create_is_lost() {
-    kill_everywhere(Some(Effect::Drop { executed: false })).await;
+    kill_everywhere(making(Effect::Drop { executed: false })).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn when_a_backup_vanishes() {
-    kill_everywhere(Some(Effect::Vanish)).await;
+    kill_everywhere(making(Effect::Vanish)).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn when_the_cloud_throttles() {
     let code = "RequestLimitExceeded".to_owned();
-    kill_everywhere(Some(Effect::Error { code, message: String::new() })).await;
+    kill_everywhere(making(Effect::Error { code, message: String::new() })).await;
 }

@@ -13,7 +13,7 @@ use cbs_backupd::config::Config;
 use cbs_backupd::journal::{Answer, Change, Request, RestoreAsk, RestoreRow};
 use cbs_backupd::report::Kind;
 use cbs_backupd::simulate::{Beginning, Life, Network, Tamper, World, key};
-use cbs_sim::{Disk, DiskState, Effect, ExistingBackup, Rule, Timings, Which};
+use cbs_sim::{BackupState, Disk, DiskState, Effect, ExistingBackup, Rule, Timings, Which};
 
 const APPLY: &str = "ApplyDiskBackup";
 const DISK: &str = "disk-1";
@@ -21,7 +21,7 @@ const POINT: &str = "dbp-1";
 
 fn disk(id: &str, point: &str) -> Disk {
     let (name, created) = ("ops1_db_20261123T023000Z".to_owned(), "2026-11-23T02:30:01Z".parse().unwrap());
-    let backups = vec![ExistingBackup { id: point.to_owned(), name, created }];
+    let backups = vec![ExistingBackup { id: point.to_owned(), name, created, state: BackupState::Normal }];
     Disk { state: DiskState::Unattached, backups, ..Disk::new(id) }
 }
 

@@ -95,7 +95,7 @@ async fn by_ourselves(config: &Arc<Config>, request: Request, common: &Common) -
     let Opened { app, .. } =
         open::app(Arc::clone(config), open::clock(), Arc::new(Log), open::environment()).await?;
     let journal = app.parts.journal.clone();
-    let number = submit(&journal, request, common.request_id.clone()).await?;
+    let number = submit(&journal, request, common.request_id.as_deref()).await?;
     let daemon = Daemon::start_without_planning(app);
     let rows = async { ended(&journal, &answer(&journal, number).await?, false).await }.await;
     daemon.stop().await;
@@ -105,20 +105,20 @@ async fn by_ourselves(config: &Arc<Config>, request: Request, common: &Common) -
 /// With one: leave it the request, and watch.
 async fn by_the_daemon(config: &Config, request: Request, common: &Common) -> Result<Vec<Row>, Failure> {
     let journal = Journal::open(&config.state_dir).map_err(|error| Failure::journal(&error))?;
-    let number = submit(&journal, request, common.request_id.clone()).await?;
+    let number = submit(&journal, request, common.request_id.as_deref()).await?;
     let runs = answer(&journal, number).await?;
     ended(&journal, &runs, common.no_wait).await
 }
 
-/// Leaves a request in the journal; its number, or that of the one with the same id.
+/// Leaves a request in the journal: its number.
 pub(super) async fn submit(
     journal: &Journal,
     body: Request,
-    request_id: Option<String>,
+    request_id: Option<&str>,
 ) -> Result<i64, Failure> {
     let made_at = open::clock().wall();
     let unique = || format!("{}-{}", std::process::id(), made_at.as_nanosecond());
-    let request_id = request_id.unwrap_or_else(unique);
+    let request_id = request_id.map_or_else(unique, str::to_owned);
     let id = request_id.clone();
     let failed = |error: crate::journal::SharedError| Failure::io("write the request", &*error);
     journal.write(Change::Request { request_id, body, made_at }).await.map_err(failed)?;
@@ -130,7 +130,7 @@ pub(super) async fn submit(
 async fn answer(journal: &Journal, number: i64) -> Result<Vec<RunId>, Failure> {
     match answered(journal, number).await? {
         Answer::Runs { runs } => Ok(runs.iter().filter_map(|run| run.parse().ok()).collect()),
-        _ => Err(Failure::new(Exit::InputOutput, "the answer is not one to this request")),
+        _ => Err(Failure::new(Exit::Usage, "this --request-id belongs to another command")),
     }
 }
 

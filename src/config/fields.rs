@@ -14,11 +14,12 @@ use crate::zones;
 pub(super) const NAME: &str = "a name of 1 to 32 lower-case letters, digits and hyphens";
 
 /// Keys that are easily put one level too high or too low, with their place.
-const PLACES: [(&str, &[&str]); 4] = [
+const PLACES: [(&str, &[&str]); 5] = [
     ("at the top of the file", &["owner", "state_dir", "settle", "history_keep", "guard", "retry"]),
     ("in a target", &["region", "endpoint", "credentials", "rate_limit", "connect_timeout", "call_timeout"]),
-    ("in a job", &["disks", "complete_within", "objective", "when_full"]),
+    ("in a job", &["disks", "complete_within", "objective", "when_full", "keep"]),
     ("under `schedule`", &["cron", "missed", "start_within", "spread", "blackout"]),
+    ("under `keep`", &["last", "within", "hourly", "daily", "weekly", "monthly", "yearly"]),
 ];
 
 /// Where a key stands, if it is one of [`PLACES`].

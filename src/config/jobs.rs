@@ -4,12 +4,13 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use backup_core::catch_up::Missed;
+use backup_core::retention::Keep;
 use backup_core::run::WhenFull;
 use backup_core::schedule::{Blackout, Days, Schedule, ScheduleError};
 use backup_core::{DiskId, JobName, TargetName};
 use jiff::civil::{Time, Weekday};
 
-use super::fields::{Expected, Fields, NAME, add, duration, or, parsed, text, wrong, zone_name};
+use super::fields::{Expected, Fields, NAME, add, duration, number, or, parsed, text, wrong, zone_name};
 use super::mistakes::{Mistakes, Place};
 use super::targets::Targets;
 use super::tree::{Node, Value};
@@ -19,10 +20,9 @@ use crate::zones;
 const DISK: &str = "a disk id (`disk-` and lower-case letters and digits, such as `disk-1a2b3c4d`)";
 
 /// Keys that a coming version will know, with what to do until then. Each feature removes its row.
-const LATER_IN_JOB: [(&str, &str); 5] = [
+const LATER_IN_JOB: [(&str, &str); 4] = [
     ("select", "list the disks under `disks`"),
     ("exclude", "list the disks under `disks`"),
-    ("keep", "backups are not deleted; delete old ones by hand, or let the quota bound them"),
     ("priority", "jobs are served first come, first served"),
     ("was", "a renamed job is a new job"),
 ];
@@ -86,6 +86,7 @@ fn job(
         or(&mut fields, "complete_within", Job::COMPLETE_WITHIN, mistakes, duration("1s", "30d"));
     let objective = fields.optional("objective", mistakes, duration("1m", "3650d"));
     let when_full = or(&mut fields, "when_full", WhenFull::default(), mistakes, when_full);
+    let keep = fields.node("keep").map_or(Some(Keep::default()), |node| keep(node, mistakes));
     fields.finish(&LATER_IN_JOB, mistakes);
     let when = when?;
     Some(Job {
@@ -100,6 +101,7 @@ fn job(
         complete_within: complete_within?,
         objective,
         when_full: when_full?,
+        keep: keep?,
     })
 }
 
@@ -237,6 +239,37 @@ fn when_full(node: &Node) -> Result<WhenFull, Expected> {
         }
         _ => Err("`wait` or `fail`".to_owned()),
     }
+}
+
+fn keep(node: &Node, mistakes: &mut Mistakes) -> Option<Keep> {
+    const EXAMPLE: &str = "rules such as `{ last: 3 }` or `{ daily: 7, weekly: 4 }`";
+    let mut fields = Fields::of(node, EXAMPLE, mistakes)?;
+    let mut count = |key| match fields.node(key) {
+        None => Some(0),
+        Some(node) => number(1, 10_000)(node).map_err(|expected| wrong(mistakes, key, node, &expected)).ok(),
+    };
+    let (last, hourly, daily) = (count("last"), count("hourly"), count("daily"));
+    let (weekly, monthly, yearly) = (count("weekly"), count("monthly"), count("yearly"));
+    let within = match fields.node("within") {
+        None => Some(None),
+        Some(node) => duration("1h", "36500d")(node)
+            .map_err(|expected| wrong(mistakes, "within", node, &expected))
+            .ok()
+            .map(Some),
+    };
+    if matches!(&node.value, Value::Map(entries) if entries.is_empty()) {
+        add(mistakes, node, format!("`keep` has no rule; expected {EXAMPLE}"));
+    }
+    fields.finish(&[], mistakes);
+    Some(Keep {
+        last: last?,
+        within: within?,
+        hourly: hourly?,
+        daily: daily?,
+        weekly: weekly?,
+        monthly: monthly?,
+        yearly: yearly?,
+    })
 }
 
 fn blackouts(node: &Node, spread: Duration, mistakes: &mut Mistakes) -> Vec<Blackout> {

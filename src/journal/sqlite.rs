@@ -10,6 +10,7 @@ mod rows;
 use std::path::Path;
 use std::time::Duration;
 
+use backup_core::retention::PointId;
 use backup_core::{DiskId, JobName, RunId, TargetName};
 use jiff::Timestamp;
 use rusqlite::config::DbConfig;
@@ -17,13 +18,13 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row as SqlRow, par
 
 use changes::apply;
 use rows::{
-    RESTORE, RUN, RUN_COLUMNS, from_json, from_millis, from_second, millis, parsed, read_restore, read_run,
-    read_watermark,
+    DELETION, RESTORE, RUN, RUN_COLUMNS, from_json, from_millis, from_second, millis, parsed, read_deletion,
+    read_restore, read_run, read_watermark,
 };
 
 use super::store::{
-    Answer, Change, Filter, JournalError, Request, RestoreRow, Row, Stage, Standing, Store, Subject,
-    ToAttend, Watermark,
+    Answer, Change, Deletion, Filter, JournalError, Request, RestoreRow, Row, Stage, Standing, Store,
+    Subject, ToAttend, Watermark,
 };
 
 /// The migrations, oldest first; a file's `user_version` says how many it has had.
@@ -308,6 +309,24 @@ impl Store for Sqlite {
             Ok((row, times.unwrap_or_default()))
         };
         rows.into_iter().map(missing).collect()
+    }
+
+    fn completed_since(&self, since: Timestamp) -> Result<Vec<(DiskId, Timestamp)>, JournalError> {
+        self.many(
+            "SELECT disk, max(ended_at) FROM runs WHERE state = 'completed' AND ended_at > ?1 GROUP BY disk",
+            [millis(since)],
+            |row| Ok((parsed(row, 0)?, from_millis(row.get(1)?))),
+        )
+    }
+
+    fn deletion(&self, point: &PointId) -> Result<Option<Deletion>, JournalError> {
+        let sql = format!("SELECT {DELETION} FROM deletions WHERE point = ?1");
+        self.one(&sql, [point.to_string()], read_deletion)
+    }
+
+    fn pending_deletions(&self, disk: &DiskId) -> Result<Vec<Deletion>, JournalError> {
+        let sql = format!("SELECT {DELETION} FROM deletions WHERE disk = ?1 AND done_at IS NULL");
+        self.many(&sql, [disk.as_str()], read_deletion)
     }
 
     fn recovered_through(&self, job: &JobName, disk: &DiskId) -> Result<Option<Timestamp>, JournalError> {

@@ -3,6 +3,7 @@
 //! Responsible for the vocabulary. It refuses to know a database; `sqlite` is one.
 
 use backup_core::restore::{Restore, Seen};
+use backup_core::retention::PointId;
 use backup_core::{BackupId, DiskId, Facts, JobName, Owner, Run, RunId, TargetName};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -142,17 +143,25 @@ pub enum Change {
     Missing(Vec<RunId>),
     /// And these were in it.
     Back(Vec<RunId>),
-    /// A backup is to be deleted: before the call.
+    /// A backup is to be deleted: before the call. Left out where that is known already.
     Delete {
         /// The backup.
-        backup: BackupId,
+        point: PointId,
         /// The run that it belongs to.
         run: RunId,
         /// When.
         at: Timestamp,
     },
-    /// It was.
-    Deleted(BackupId, Timestamp),
+    /// It was; if it was its run's good one, that is known to be gone from now on. Left out where there was no intent.
+    Deleted(PointId, Timestamp),
+    /// It stays after all, and is there. Left out where it was deleted, or that was intended no earlier than `before`: its
+    /// call may be under way.
+    Spare {
+        /// The backup.
+        point: PointId,
+        /// An instant.
+        before: Timestamp,
+    },
     /// Terminal events that were logged.
     Reported(Vec<RunId>),
     /// Watermarks that begin, or change their schedule.
@@ -174,8 +183,8 @@ pub enum Change {
     Pause(Subject, Timestamp),
     /// And resumed. Left out where it was not paused.
     Resume(Subject),
-    /// Runs that ended before this, and requests answered before, are forgotten, a batch of them: told ones that
-    /// a completed run of the same job and disk follows, and whose backups are gone or of no job any more. Left out
+    /// Runs that ended before this, and requests answered and backups deleted before, are forgotten, a batch of them:
+    /// told ones that a completed run of the same job and disk follows, and whose backups are gone or of no job any more. Left out
     /// where there are none.
     Compact {
         /// The instant.
@@ -183,6 +192,8 @@ pub enum Change {
     },
     /// Every run that has not ended wants attention now.
     AttendToAll,
+    /// A request whose answer was read, and is of no use to anybody else.
+    Heard(i64),
 }
 
 /// What a command asks of the daemon.
@@ -201,6 +212,10 @@ pub enum Request {
         /// The run, as text.
         run: String,
     },
+    /// What there is in the cloud.
+    Backups(Which),
+    /// Deletes what no rule keeps.
+    Prune(Which),
     /// What a disk and a backup of it look like, before it is put back.
     InspectRestore(RestoreAsk),
     /// A disk is to be put back to a backup of it.
@@ -220,6 +235,50 @@ pub struct RestoreAsk {
     pub auto_stop: bool,
     /// And started afterwards.
     pub auto_start: bool,
+}
+
+/// Which backups a request is about.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Which {
+    /// Of this disk alone.
+    pub disk: Option<DiskId>,
+    /// Delete those of this job alone.
+    pub job: Option<JobName>,
+    /// Those of jobs that are gone may be deleted too.
+    pub orphans: bool,
+    /// Those of others too, and of disks that no job holds.
+    pub all: bool,
+}
+
+/// A backup in the cloud, as the daemon answers (`docs/stability.md`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listed {
+    /// `dbp-…`.
+    pub id: String,
+    /// Its name, whoever gave it.
+    pub name: String,
+    /// The disk.
+    pub disk_id: String,
+    /// The target that it was listed through.
+    pub target: String,
+    /// The cloud's word.
+    pub state: String,
+    /// When it was made, if that can be read.
+    pub created: Option<Timestamp>,
+    /// GiB of its disk.
+    pub size_gib: Option<u64>,
+    /// `ours`, `orphan` (ours, of a job that is gone), or `other`.
+    pub kind: String,
+    /// The job by its name, where it is ours.
+    pub job: Option<String>,
+    /// The run by its name, where it is ours.
+    pub run: Option<String>,
+    /// What the rules say of it, where it is ours.
+    pub verdict: Option<String>,
+    /// No rule keeps it.
+    pub delete: bool,
+    /// Whether it was deleted, where it was tried.
+    pub deleted: Option<bool>,
 }
 
 /// What the daemon says to a request.
@@ -248,6 +307,24 @@ pub enum Answer {
         /// Why.
         why: String,
     },
+    /// This there is.
+    Backups {
+        /// The backups, by disk, the newest first.
+        backups: Vec<Listed>,
+        /// What could not be listed or deleted, and why.
+        problems: Vec<String>,
+    },
+}
+
+/// A backup that was to be deleted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deletion {
+    /// The backup.
+    pub point: PointId,
+    /// Its run.
+    pub run: RunId,
+    /// It is known to be gone.
+    pub done: bool,
 }
 
 /// What can be paused.
@@ -377,6 +454,12 @@ pub trait Store: Send {
     /// The completed runs of a disk whose backups are not known to be gone, and these besides; each with the
     /// number of listings in a row from which its backup was missing.
     fn to_compare(&self, disk: &DiskId, runs: &[RunId]) -> Result<Vec<(Row, u32)>, JournalError>;
+    /// The disks on which runs completed after `since`, each with the last such instant.
+    fn completed_since(&self, since: Timestamp) -> Result<Vec<(DiskId, Timestamp)>, JournalError>;
+    /// The deletion of a backup, if it was ever to be deleted.
+    fn deletion(&self, point: &PointId) -> Result<Option<Deletion>, JournalError>;
+    /// The backups of a disk that were to be deleted and are not known to be gone.
+    fn pending_deletions(&self, disk: &DiskId) -> Result<Vec<Deletion>, JournalError>;
     /// The latest due instant of a job on a disk whose backup was found rather than made, where the journal was
     /// behind: up to there an earlier journal has planned.
     fn recovered_through(&self, job: &JobName, disk: &DiskId) -> Result<Option<Timestamp>, JournalError>;

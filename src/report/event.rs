@@ -100,6 +100,12 @@ kinds! {
     RestoreFailed = "restore.failed", Error;
     /// The disk's backup quota is full.
     QuotaFull = "quota.full", Warn;
+    /// What the rules keep of a disk's backups, where something is deleted.
+    RetentionKept = "retention.kept", Debug;
+    /// A backup that no rule keeps is gone.
+    RetentionDeleted = "retention.deleted", Info;
+    /// A backup that no rule keeps could not be deleted; it is tried again.
+    RetentionFailed = "retention.failed", Warn;
     /// The cloud throttles; the lane slows down.
     LaneThrottled = "lane.throttled", Warn;
     /// The lane is at its full rate again.

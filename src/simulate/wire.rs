@@ -10,9 +10,9 @@ use cbs::transport::{Failure, HttpRequest, HttpResponse, Transport, TransportErr
 use cbs_sim::{Outcome, Request, Sim};
 use futures_util::future::BoxFuture;
 
-use super::CREATE;
 use super::life::Life;
 use super::witness::Witness;
+use super::{CREATE, DELETE};
 use crate::random::Random;
 
 /// How the network is.
@@ -81,6 +81,9 @@ impl Transport for Wire {
             };
             if action == CREATE {
                 self.witness.create_leaves(&request).await;
+            }
+            if action == DELETE {
+                self.witness.delete_leaves(&request).await;
             }
             let headers: Vec<_> =
                 request.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();

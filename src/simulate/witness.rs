@@ -1,13 +1,14 @@
 //! What is seen where the daemon acts on the world: at the wire, and where the journal is written.
 //!
 //! Responsible for what no later look at the world could show: that a create's intent was durable when its bytes
-//! left (invariant 3), how many creates left in a second (invariant 6), and from when on which schedule held.
+//! left (invariant 3), and a delete's, how many creates left in a second (invariant 6), and from when on which schedule held.
 //! What it finds wrong it writes down; it refuses to end anything.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use backup_core::retention::PointId;
 use backup_core::run::State;
 use backup_core::{BackupName, DiskId, JobName};
 use cbs::transport::HttpRequest;
@@ -116,6 +117,19 @@ impl Witness {
         }
     }
 
+    /// A delete is about to leave.
+    pub(super) async fn delete_leaves(&self, request: &HttpRequest) {
+        let [point] = &points_of(request)[..] else {
+            return self.object("a delete left that is not of one backup");
+        };
+        let asked = point.clone();
+        match self.journal.read(move |store| store.deletion(&asked)).await {
+            Ok(Some(_)) => {}
+            Ok(None) => self.object(format!("a delete of {point} left without a durable intent")),
+            Err(error) => self.object(format!("the deletion of {point} could not be read: {error}")),
+        }
+    }
+
     fn count(&self, now: Duration) {
         let mut seen = self.seen();
         while seen.last_second.front().is_some_and(|first| now.saturating_sub(*first) >= SECOND) {
@@ -133,6 +147,12 @@ impl Witness {
     fn seen(&self) -> MutexGuard<'_, Seen> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn points_of(request: &HttpRequest) -> Vec<PointId> {
+    let body: serde_json::Value = serde_json::from_slice(&request.body).unwrap_or_default();
+    let ids = body["DiskBackupIds"].as_array().cloned().unwrap_or_default();
+    ids.iter().filter_map(|id| id.as_str()?.parse().ok()).collect()
 }
 
 fn run_of(request: &HttpRequest) -> Option<(backup_core::RunId, String)> {

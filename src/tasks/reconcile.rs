@@ -10,12 +10,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use backup_core::reconcile::{Finding, GONE_AFTER, Known, Listed, compare};
+use backup_core::retention::PointId;
 use backup_core::run::{Look, Sighting};
 use backup_core::{BackupId, BackupName, DiskId, Mark, RunId, TargetName};
 use tokio::sync::Notify;
 
 use super::driver::{InFlight, Task};
 use super::plan::PlannedBy;
+use super::retain;
 use crate::app::App;
 use crate::cloud::Cloud;
 use crate::journal::{Change, Row, SharedError};
@@ -253,6 +255,13 @@ impl Disk<'_> {
                 self.say(Kind::OwnerConflict, &run, &other, message);
             }
             Finding::Missing { run, backup, times, last_good } => {
+                let point = PointId::Backup(backup.clone());
+                let deletion = app.parts.journal.read(move |store| store.deletion(&point)).await?;
+                if let Some(deletion) = deletion {
+                    // It was to go.
+                    retain::account(app, &deletion).await;
+                    return Ok(());
+                }
                 app.write(Change::Missing(vec![run.clone()])).await?;
                 match (times, last_good) {
                     (GONE_AFTER, true) => {
@@ -314,10 +323,11 @@ impl Disk<'_> {
             return Ok(());
         };
         let app = self.app;
-        app.write(Change::Delete { backup: other.clone(), run: run.clone(), at: app.now().wall }).await?;
-        match self.cloud.delete(&other).await {
+        let point = PointId::Backup(other.clone());
+        app.write(Change::Delete { point: point.clone(), run: run.clone(), at: app.now().wall }).await?;
+        match self.cloud.delete(&point).await {
             Ok(()) => {
-                app.write(Change::Deleted(other.clone(), app.now().wall)).await?;
+                app.write(Change::Deleted(point, app.now().wall)).await?;
                 let message = format!("a second backup of this run, and removed; {kept} stays");
                 self.say(Kind::BackupTwin, &run, &other, message);
             }

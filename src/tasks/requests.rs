@@ -29,6 +29,7 @@ pub async fn take_up_all(app: &App) -> Result<(), SharedError> {
             }
             // The restorer's: they need the cloud.
             Request::InspectRestore(_) | Request::Restore(_) => {}
+            Request::Backups(_) | Request::Prune(_) => app.pokes.retain.notify_one(),
         }
     }
     Ok(())

@@ -38,19 +38,33 @@ pub(crate) struct Setup {
     pub(crate) schedule: String,
     /// What goes wrong, as the simulator reads it.
     pub(crate) faults: &'static str,
+    /// What the first disk has already, as the simulator reads it.
+    pub(crate) backups: &'static str,
+    /// The job's `keep`, if it has one.
+    pub(crate) keep: &'static str,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { disks: 1, limit: 20, rate_limit: 20, schedule: "0 0 29 2 *".to_owned(), faults: "[]" }
+        Self {
+            disks: 1,
+            limit: 20,
+            rate_limit: 20,
+            schedule: "0 0 29 2 *".to_owned(),
+            faults: "[]",
+            backups: "[]",
+            keep: "",
+        }
     }
 }
 
 impl World {
     pub(crate) fn new(setup: Setup) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let Setup { disks, limit, faults, .. } = setup;
-        let listed = (0..disks).map(|number| format!(r#"{{"id":"{}"}}"#, disk(number)));
+        let Setup { disks, limit, faults, backups, .. } = setup;
+        let backups = |number| if number == 0 { backups } else { "[]" };
+        let listed = (0..disks)
+            .map(|number| format!(r#"{{"id":"{}","quota":9,"backups":{}}}"#, disk(number), backups(number)));
         let world = format!(
             r#"{{"seed":3,"credentials":[{{"secret_id":"AKIDtest","secret_key":"{KEY}"}}],
                 "rate_limits":{{"CreateDiskBackup":{limit},"DescribeDiskBackups":{limit}}},
@@ -72,14 +86,15 @@ impl World {
 
     /// Writes the daemon's configuration, with these disks.
     pub(crate) fn configure(&self, disks: &str) {
-        let Setup { rate_limit, schedule, .. } = &self.setup;
+        let Setup { rate_limit, schedule, keep, .. } = &self.setup;
+        let keep = if keep.is_empty() { String::new() } else { format!("    keep: {keep}\n") };
         let text = format!(
             "owner: ops1\ntimezone: UTC\nstate_dir: {}\nsettle: 2s\nretry:\n  \
              passing: {{ shortest: 100ms, first: 500ms, longest: 2s }}\n  \
              busy: {{ shortest: 100ms, first: 500ms, longest: 2s }}\n  \
              person: {{ shortest: 100ms, first: 500ms, longest: 2s }}\n\
              targets:\n  default: {{ region: ap-guangzhou, endpoint: \"{}\", rate_limit: {rate_limit}, call_timeout: 1s }}\n\
-             jobs:\n  - name: db\n    disks: [{disks}]\n    schedule: \"{schedule}\"\n",
+             jobs:\n  - name: db\n    disks: [{disks}]\n    schedule: \"{schedule}\"\n{keep}",
             self.state_dir().display(),
             self.url
         );

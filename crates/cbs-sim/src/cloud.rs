@@ -11,7 +11,7 @@ use crate::error::ApiError;
 use crate::faults::Fate;
 use crate::ledger::BackupRecord;
 use crate::random::Random;
-use crate::world::{Choices, Disk, DiskState, Timings};
+use crate::world::{BackupState, Choices, Disk, DiskState, Timings};
 
 #[derive(Debug)]
 pub(crate) struct Cloud {
@@ -59,6 +59,7 @@ pub(crate) struct Backup {
     visible: Timestamp,
     normal: Timestamp,
     fate: Fate,
+    rolling_back: bool,
 }
 
 impl Backup {
@@ -71,7 +72,7 @@ impl Backup {
     }
 
     pub(crate) fn is_normal(&self, now: Timestamp) -> bool {
-        self.fate == Fate::Normal && now >= self.normal
+        self.fate == Fate::Normal && now >= self.normal && !self.rolling_back
     }
 
     /// 100 once NORMAL and never before.
@@ -118,7 +119,7 @@ impl Shelf {
     }
 
     pub(crate) fn state_of(&self, backup: &Backup, now: Timestamp) -> &'static str {
-        if self.rolling(now).is_some_and(|rolling| rolling.backup == backup.id) {
+        if backup.rolling_back || self.rolling(now).is_some_and(|rolling| rolling.backup == backup.id) {
             "ROLLBACKING"
         } else if backup.is_normal(now) {
             "NORMAL"
@@ -160,7 +161,8 @@ impl Cloud {
                     created: backup.created,
                     visible: backup.created,
                     normal: backup.created,
-                    fate: Fate::Normal,
+                    fate: if backup.state == BackupState::Creating { Fate::Stuck } else { Fate::Normal },
+                    rolling_back: backup.state == BackupState::Rollbacking,
                 });
             }
         }
@@ -247,6 +249,7 @@ impl Cloud {
             visible: after(self.timings.visible_ms),
             normal: after(self.timings.create_ms),
             fate,
+            rolling_back: false,
         };
         shelf.backups.push(backup);
         self.homes.insert(id.clone(), disk.to_owned());
@@ -263,7 +266,7 @@ impl Cloud {
         for id in ids {
             let Some(backup) = self.backup(region, id, now) else { return Err(backup_not_found(id)) };
             let rolling = self.disks.get(&backup.disk).and_then(|shelf| shelf.rolling(now));
-            if rolling.is_some_and(|rolling| rolling.backup == *id) {
+            if backup.rolling_back || rolling.is_some_and(|rolling| rolling.backup == *id) {
                 return Err(disk_rollbacking(&backup.disk));
             }
             if !backup.is_normal(now) {

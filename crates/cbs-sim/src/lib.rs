@@ -29,5 +29,5 @@ pub use ledger::{BackupRecord, Ledger, RequestRecord};
 pub use request::{Outcome, Reply, Request, Response};
 pub use sim::{Clock, Sim};
 pub use world::{
-    Choices, CreateTime, Credential, Disk, DiskState, ExistingBackup, MissingIds, Timings, World,
+    BackupState, Choices, CreateTime, Credential, Disk, DiskState, ExistingBackup, MissingIds, Timings, World,
 };

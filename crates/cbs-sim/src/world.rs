@@ -264,7 +264,7 @@ impl DiskState {
     }
 }
 
-/// A NORMAL backup that is there from the start.
+/// A backup that is there from the start.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ExistingBackup {
@@ -275,4 +275,18 @@ pub struct ExistingBackup {
     /// When it was made.
     #[serde(with = "rfc3339")]
     pub created: Timestamp,
+    /// Its state, for ever.
+    #[serde(default)]
+    pub state: BackupState,
+}
+
+/// The states of a backup, as the vendor names them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+#[expect(missing_docs, reason = "the vendor's words")]
+pub enum BackupState {
+    #[default]
+    Normal,
+    Creating,
+    Rollbacking,
 }

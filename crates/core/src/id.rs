@@ -1,4 +1,4 @@
-//! Names of things: disks, backups, jobs, targets, runs, and the backup name that carries a run's identity.
+//! Names of things: disks, backups, snapshots, jobs, targets, runs, and the backup name that carries a run's identity.
 //!
 //! Responsible for their syntax: a value of one of these types is well-formed. It refuses whatever else.
 
@@ -89,6 +89,10 @@ names! {
     /// A backup point of the cloud, `dbp-…`.
     BackupId: "a backup id (`dbp-` and lower-case letters and digits)",
         |text| text.strip_prefix("dbp-").is_some_and(is_vendor_suffix);
+
+    /// A snapshot of the cloud, `snap-…`: a backup point that was promoted.
+    SnapshotId: "a snapshot id (`snap-` and lower-case letters and digits)",
+        |text| text.strip_prefix("snap-").is_some_and(is_vendor_suffix);
 
     /// The mark of one installation in every backup name that it gives.
     Owner: "an owner (1 to 8 lower-case letters and digits)",

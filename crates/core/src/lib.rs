@@ -10,11 +10,12 @@ pub mod moment;
 pub mod next_step;
 pub mod reconcile;
 pub mod restore;
+pub mod retention;
 pub mod retry;
 pub mod run;
 pub mod schedule;
 
-pub use id::{BackupId, BackupName, DiskId, InvalidId, JobName, Owner, RunId, TargetName};
+pub use id::{BackupId, BackupName, DiskId, InvalidId, JobName, Owner, RunId, SnapshotId, TargetName};
 pub use moment::{Mark, Now};
 pub use next_step::{Facts, Step, next_step};
 pub use run::Run;

@@ -38,6 +38,7 @@ CREATE INDEX runs_of_disk ON runs (disk, state) WHERE ended_at IS NULL;
 CREATE INDEX runs_to_report ON runs (ended_at) WHERE ended_at IS NOT NULL AND reported = 0;
 CREATE INDEX runs_good ON runs (disk) WHERE state = 'completed' AND missing < 3;
 CREATE INDEX runs_by_due ON runs (due);
+CREATE INDEX runs_completed ON runs (ended_at) WHERE state = 'completed';
 
 -- The watermark: up to where the due instants of a job on a disk have been planned, and by which schedule.
 CREATE TABLE schedules (
@@ -64,11 +65,15 @@ CREATE INDEX requests_open ON requests (number) WHERE answer IS NULL;
 
 -- Backups that the daemon deletes: the intent, and that it was done.
 CREATE TABLE deletions (
-    backup      TEXT PRIMARY KEY,
-    run         TEXT NOT NULL,
+    point       TEXT PRIMARY KEY,                   -- a backup's id
+    job         TEXT NOT NULL,                      -- of the run that it belongs to
+    disk        TEXT NOT NULL,
+    due         INTEGER NOT NULL,                   -- unix seconds
     intended_at INTEGER NOT NULL,
     done_at     INTEGER
 ) STRICT, WITHOUT ROWID;
+
+CREATE INDEX deletions_pending ON deletions (disk) WHERE done_at IS NULL;
 
 -- Disks that are put back to a backup because a person asked for it.
 CREATE TABLE restores (

@@ -130,15 +130,38 @@ pub(super) fn apply(write: &Transaction<'_>, change: &Change) -> rusqlite::Resul
         }
         Change::Missing(runs) => set_missing(write, runs, "missing + 1"),
         Change::Back(runs) => set_missing(write, runs, "0"),
-        Change::Delete { backup, run, at } => execute(
+        Change::Delete { point, run, at } => execute(
             write,
-            "INSERT INTO deletions (backup, run, intended_at) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
-            params![backup.as_str(), run.to_string(), millis(*at)],
+            "INSERT INTO deletions (point, job, disk, due, intended_at) VALUES (?1, ?2, ?3, ?4, ?5)
+             ON CONFLICT DO NOTHING",
+            params![
+                point.to_string(),
+                run.job.as_str(),
+                run.disk.as_str(),
+                run.due.as_second(),
+                millis(*at)
+            ],
         ),
-        Change::Deleted(backup, at) => execute(
+        Change::Deleted(point, at) => {
+            let point = point.to_string();
+            // It is not missing: three listings would say so of what somebody else deleted.
+            execute(
+                write,
+                "UPDATE runs SET missing = 3
+                 WHERE (job, disk, due) = (SELECT job, disk, due FROM deletions WHERE point = ?1)
+                   AND state = 'completed' AND body ->> '$.backup' = ?1",
+                [&point],
+            )?;
+            execute(
+                write,
+                "UPDATE deletions SET done_at = coalesce(done_at, ?2) WHERE point = ?1",
+                params![point, millis(*at)],
+            )
+        }
+        Change::Spare { point, before } => execute(
             write,
-            "UPDATE deletions SET done_at = ?2 WHERE backup = ?1",
-            params![backup.as_str(), millis(*at)],
+            "DELETE FROM deletions WHERE point = ?1 AND done_at IS NULL AND intended_at < ?2",
+            params![point.to_string(), millis(*before)],
         ),
         Change::Reported(runs) => {
             for run in runs {
@@ -210,7 +233,12 @@ pub(super) fn apply(write: &Transaction<'_>, change: &Change) -> rusqlite::Resul
             )?;
             let restores =
                 execute(write, "DELETE FROM restores WHERE ended_at < ?1 AND reported = 1", [millis(*before)])?;
-            Ok(runs || requests || restores)
+            let deletions =
+                execute(write, "DELETE FROM deletions WHERE done_at < ?1", [millis(*before)])?;
+            Ok(runs || requests || restores || deletions)
+        }
+        Change::Heard(number) => {
+            execute(write, "DELETE FROM requests WHERE number = ?1 AND answer IS NOT NULL", [number])
         }
         Change::AttendToAll => {
             execute(write, "UPDATE runs SET attend_at = 0, version = version + 1 WHERE ended_at IS NULL", [])?;

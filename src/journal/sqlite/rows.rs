@@ -9,7 +9,7 @@ use backup_core::{Facts, Run, RunId};
 use jiff::Timestamp;
 use rusqlite::Row as SqlRow;
 
-use crate::journal::store::{JournalError, RestoreRow, Row, Watermark};
+use crate::journal::store::{Deletion, JournalError, RestoreRow, Row, Watermark};
 
 /// The columns of a run, from `runs r JOIN policies p`.
 pub(super) const RUN: &str = "r.job, r.disk, r.due, r.target, r.owner, p.body AS policy, r.start_at, r.body, r.attempts, \
@@ -93,6 +93,14 @@ pub(super) fn read_watermark(row: &SqlRow<'_>) -> rusqlite::Result<Watermark> {
         planned_through: from_second(row.get(3)?),
         next_due: row.get::<_, Option<i64>>(4)?.map(from_second),
     })
+}
+
+/// The columns of a deletion.
+pub(super) const DELETION: &str = "point, job, disk, due, done_at IS NOT NULL";
+
+pub(super) fn read_deletion(row: &SqlRow<'_>) -> rusqlite::Result<Deletion> {
+    let run = RunId { job: parsed(row, 1)?, disk: parsed(row, 2)?, due: from_second(row.get(3)?) };
+    Ok(Deletion { point: parsed(row, 0)?, run, done: row.get(4)? })
 }
 
 pub(super) fn parsed<T>(row: &SqlRow<'_>, index: usize) -> rusqlite::Result<T>

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use cbs_sim::{Choices, CreateTime, Disk, DiskState, ExistingBackup, MissingIds, Sim, Timings, World};
+use cbs_sim::{
+    BackupState, Choices, CreateTime, Disk, DiskState, ExistingBackup, MissingIds, Sim, Timings, World,
+};
 use serde_json::{Value, json};
 
 use crate::support::{Caller, code, world};
@@ -32,7 +34,8 @@ fn names(answer: &Value) -> Vec<&str> {
 }
 
 fn existing(id: &str, created: &str) -> ExistingBackup {
-    ExistingBackup { id: id.to_owned(), name: id.to_owned(), created: created.parse().unwrap() }
+    let state = BackupState::Normal;
+    ExistingBackup { id: id.to_owned(), name: id.to_owned(), created: created.parse().unwrap(), state }
 }
 
 /// A disk with so many old backups, one a day.
@@ -223,6 +226,19 @@ fn a_batch_is_deleted_whole_or_not_at_all() {
     assert_eq!(delete(&["dbp-000", "dbp-001"]), "ok");
     assert_eq!(delete(&["dbp-000"]), "ResourceNotFound.NotFound");
     assert_eq!(caller.sim.ledger().backups.len(), 1);
+}
+
+#[test]
+fn what_is_not_normal_is_listed_so_and_not_deleted() {
+    let in_state = |state, id: &str| ExistingBackup { state, ..existing(id, "2026-11-20T00:00:00Z") };
+    let backups = vec![in_state(BackupState::Rollbacking, "dbp-1"), in_state(BackupState::Creating, "dbp-2")];
+    let caller = Caller::new(world([Disk { backups, ..Disk::new("disk-1") }]));
+    let listed = list(&caller, &json!({}));
+    assert_eq!(each(&listed, "DiskBackupSet", "DiskBackupState"), ["ROLLBACKING", "CREATING"]);
+    let delete = |id: &str| caller.code("DeleteDiskBackups", &json!({"DiskBackupIds": [id]}));
+    assert_eq!(delete("dbp-1"), "ResourceInUse.DiskRollbacking");
+    assert_eq!(delete("dbp-2"), "ResourceUnavailable.DiskBackupCreating");
+    assert_eq!(caller.sim.ledger().backups.len(), 2);
 }
 
 #[test]

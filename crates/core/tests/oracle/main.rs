@@ -1,10 +1,12 @@
 //! Due instants of two years against croniter's: an oracle that shares neither code nor time zone library with
-//! ours.
+//! ours. `survivors` does the same for what is kept.
 //!
 //! `instants.txt` is what `instants.py` writes. Where croniter's rules are not ours, `differences.txt`, written by
 //! hand, says what ours lacks (`-`) and has besides (`+`), and why.
 
 #![expect(clippy::unwrap_used, reason = "a test's helpers fail as its body does")]
+
+mod survivors;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
