@@ -5,6 +5,7 @@
 
 pub mod catch_up;
 pub mod clock_check;
+pub mod forecast;
 pub mod id;
 pub mod moment;
 pub mod next_step;
