@@ -8,6 +8,7 @@ mod backups;
 mod check;
 mod demo;
 mod exit;
+mod forecast;
 mod history;
 mod next;
 mod open;
@@ -60,6 +61,8 @@ enum Command {
     Check(check::Arguments),
     /// Show the coming due instants of every job and disk
     Next(next::Arguments),
+    /// Look ahead: what the coming days bring, and what breaks; exit code 1 when something does
+    Forecast(forecast::Arguments),
     /// Make a backup of disks now, and wait until it is good
     Backup(backup::BackupArguments),
     /// Try a run again that failed or was skipped, and wait for its end
@@ -112,6 +115,7 @@ pub fn main() -> std::process::ExitCode {
         Command::Run => run::run(&global),
         Command::Check(arguments) => check::check(&global, &arguments),
         Command::Next(arguments) => next::next(&global, &arguments),
+        Command::Forecast(arguments) => forecast::forecast(&global, &arguments),
         Command::Backup(arguments) => backup::backup(&global, arguments),
         Command::Retry(arguments) => backup::retry(&global, arguments),
         Command::Restore(arguments) => restore::restore(&global, arguments),

@@ -9,6 +9,7 @@ pub mod compact;
 pub mod driver;
 pub mod look;
 pub mod plan;
+pub mod quotas;
 pub mod reconcile;
 pub mod requests;
 pub mod restore;

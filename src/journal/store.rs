@@ -220,6 +220,17 @@ pub enum Request {
     InspectRestore(RestoreAsk),
     /// A disk is to be put back to a backup of it.
     Restore(RestoreAsk),
+    /// What the jobs' disks may hold.
+    Quotas,
+}
+
+/// What a disk may hold.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Quota {
+    /// The disk.
+    pub disk: DiskId,
+    /// How many backup points it may have, where the cloud says it.
+    pub quota: Option<u64>,
 }
 
 /// A disk that is to be put back to a backup.
@@ -301,6 +312,13 @@ pub enum Answer {
     Restore {
         /// Its number.
         number: i64,
+    },
+    /// What disks may hold.
+    Quotas {
+        /// The disks that the cloud knows.
+        quotas: Vec<Quota>,
+        /// What could not be listed, and why.
+        problems: Vec<String>,
     },
     /// It cannot be done.
     Refused {

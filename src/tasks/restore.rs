@@ -1,6 +1,6 @@
 //! Puts disks back to their backups.
 //!
-//! Responsible for the requests of `restore` and for each rollback from its preconditions to its end: look, the durable
+//! Responsible for the requests of commands that look at disks, and for each rollback from its preconditions to its end: look, the durable
 //! intent, the call, then looks alone. It refuses to ask the cloud twice for what may have been carried out; what
 //! follows is decided in `backup_core::restore`.
 
@@ -14,6 +14,7 @@ use cbs::Power;
 use tokio::sync::Notify;
 
 use super::driver::{InFlight, Task};
+use super::quotas;
 use crate::app::App;
 use crate::cloud::Cloud;
 use crate::config::Config;
@@ -63,6 +64,16 @@ impl Task for Restores {
             }
         };
         for (number, request) in requests {
+            if request == Request::Quotas
+                && let Some(claim) = self.claim(number)
+            {
+                let app = Arc::clone(app);
+                in_flight.start(&[], async move {
+                    quotas::answer(&app, number).await;
+                    drop(claim);
+                });
+                continue;
+            }
             let (ask, only_look) = match request {
                 Request::InspectRestore(ask) => (ask, true),
                 Request::Restore(ask) => (ask, false),

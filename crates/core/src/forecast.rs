@@ -14,7 +14,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-pub use report::{Day, Forecast, Hour, Made, Problem, Trouble};
+pub use report::{Day, Forecast, Hour, News, Problem, Trouble, What};
 
 use crate::catch_up::{CaughtUp, Missed, catch_up};
 use crate::id::{DiskId, JobName, RunId};
@@ -152,9 +152,9 @@ struct Busy {
     last: Timestamp,
 }
 
-/// Looks ahead. `made` takes each backup as it becomes good.
-pub fn forecast(scene: &Scene<'_>, made: &mut dyn FnMut(Made)) -> Forecast {
-    let mut world = World::new(scene, made);
+/// Looks ahead. `news` takes what happens to each backup, in order.
+pub fn forecast(scene: &Scene<'_>, news: &mut dyn FnMut(News)) -> Forecast {
+    let mut world = World::new(scene, news);
     while let Some(Reverse((at, event))) = world.events.pop() {
         if at >= scene.until {
             break;
@@ -184,11 +184,11 @@ struct World<'a, 's> {
     kept: Vec<bool>,
     lanes: Vec<Lane>,
     report: Report<'s>,
-    made: &'s mut dyn FnMut(Made),
+    news: &'s mut dyn FnMut(News),
 }
 
 impl<'a, 's> World<'a, 's> {
-    fn new(scene: &'s Scene<'a>, made: &'s mut dyn FnMut(Made)) -> Self {
+    fn new(scene: &'s Scene<'a>, news: &'s mut dyn FnMut(News)) -> Self {
         let mut places: BTreeMap<&DiskId, usize> = BTreeMap::new();
         let mut disks = Vec::new();
         let mut kept = Vec::new();
@@ -231,7 +231,7 @@ impl<'a, 's> World<'a, 's> {
             disks,
             of_job,
             kept,
-            made,
+            news,
         };
         for (index, job) in scene.jobs.iter().enumerate() {
             for disk in &world.of_job[index] {
@@ -443,8 +443,9 @@ impl<'a, 's> World<'a, 's> {
             .map(|(place, _)| place);
         match (when_full, oldest) {
             (WhenFull::Rotate { allow_gap }, Some(place)) if allow_gap || all_good > 1 => {
-                points.remove(place);
+                let gone = points.remove(place);
                 self.report.deleted(self.now, 1);
+                self.tell(disk, gone.run, What::Rotated);
                 true
             }
             (WhenFull::Promote, Some(place)) => {
@@ -453,7 +454,9 @@ impl<'a, 's> World<'a, 's> {
                 if let Ok(id) = format!("snap-{number:08x}").parse() {
                     points[place].id = PointId::Snapshot(id);
                 }
+                let run = points[place].run.clone();
                 self.report.promoted(self.now);
+                self.tell(disk, run, What::Promoted);
                 true
             }
             _ => false,
@@ -480,8 +483,7 @@ impl<'a, 's> World<'a, 's> {
         if self.kept[disk] {
             self.events.push(Reverse((later(self.now, scene.settle), Event::Retain(disk))));
         }
-        let kept = self.disks[disk].known.points.len();
-        (self.made)(Made { run: live.run.id, at: self.now, points: kept });
+        self.tell(disk, live.run.id, What::Good);
     }
 
     /// Whether the last good backup grew older than the objective before this instant.
@@ -506,15 +508,22 @@ impl<'a, 's> World<'a, 's> {
         };
         let plan: HashMap<PointId, Verdict> =
             retention::plan(&shelf.known.points, &rules, self.now).into_iter().collect();
-        let before = shelf.known.points.len();
-        shelf.known.points.retain(|point| plan.get(&point.id) != Some(&Verdict::Delete));
-        let gone = before - shelf.known.points.len();
-        if gone > 0 {
-            self.report.deleted(self.now, gone);
+        let goes = |point: &mut Point| plan.get(&point.id) == Some(&Verdict::Delete);
+        let gone: Vec<Point> = shelf.known.points.extract_if(.., goes).collect();
+        if !gone.is_empty() {
+            self.report.deleted(self.now, gone.len());
+            for point in gone {
+                self.tell(disk, point.run, What::Deleted);
+            }
             for waiting in self.disks[disk].open.clone() {
                 self.attend_at(self.now, waiting);
             }
         }
+    }
+
+    fn tell(&mut self, disk: usize, run: RunId, what: What) {
+        let left = self.disks[disk].known.points.len();
+        (self.news)(News { at: self.now, run, what, left });
     }
 
     /// The run ends without a backup.

@@ -62,15 +62,43 @@ pub struct Hour {
     pub due: usize,
 }
 
-/// A backup as it becomes good.
+/// Something that happens to a backup.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Made {
-    /// Its run.
-    pub run: RunId,
+pub struct News {
     /// When.
     pub at: Timestamp,
-    /// How many backups of ours the disk has then, before retention looks at it.
-    pub points: usize,
+    /// Its run.
+    pub run: RunId,
+    /// What.
+    pub what: What,
+    /// How many backups of ours the disk has then, snapshots included.
+    pub left: usize,
+}
+
+/// What happens to a backup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
+    /// It becomes good.
+    Good,
+    /// No rule keeps it: retention deletes it.
+    Deleted,
+    /// It makes room for the next one.
+    Rotated,
+    /// It becomes a snapshot.
+    Promoted,
+}
+
+impl What {
+    /// In a word.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Good => "good",
+            Self::Deleted => "deleted",
+            Self::Rotated => "rotated",
+            Self::Promoted => "promoted",
+        }
+    }
 }
 
 /// Something that breaks.

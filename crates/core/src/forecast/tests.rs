@@ -122,7 +122,7 @@ fn spread_and_blackout_move_starts_as_they_do_for_the_daemon() {
         })
         .collect();
     let mut good = Vec::new();
-    forecast(&scene(vec![job], 1), &mut |made| good.push(made.at));
+    forecast(&scene(vec![job], 1), &mut |news| good.push(news.at));
     assert_eq!(good.len(), 100);
     let last = *starts.iter().max().unwrap();
     assert!(last > at("2026-11-24T04:00:00Z"));
@@ -138,6 +138,13 @@ fn retention_keeps_a_quota_from_breaking_and_without_it_the_day_is_named() {
     assert_eq!(enough.problems, []);
     assert_eq!(dates(&enough, |day| day.kept), [2, 4, 6, 6, 6, 6, 6]);
     assert_eq!(dates(&enough, |day| day.deleted), [0, 0, 0, 2, 2, 2, 2]);
+
+    let mut told = Vec::new();
+    forecast(&with_quota(scene(vec![parts.job()], 7), 4), &mut |news| told.push(news));
+    let gone = told.iter().find(|news| news.what == What::Deleted).unwrap();
+    // The settle after the fourth is good, the first goes.
+    assert_eq!((gone.at, gone.left), (at("2026-11-27T02:06:00Z"), 3));
+    assert_eq!(gone.run.to_string(), "db/disk-00000000/20261124T020000Z");
 
     let short = run(&with_quota(scene(vec![parts.job()], 7), 3));
     let [first, second] = &short.problems[..] else { panic!("{:?}", short.problems) };
@@ -268,7 +275,9 @@ fn every_due_run_ends_in_one_way() {
     ] {
         let parts = Parts::new(disks, cron).keeping(keep);
         let mut made = 0;
-        let forecast = forecast(&with_quota(scene(vec![parts.job()], 2), quota), &mut |_| made += 1);
+        let forecast = forecast(&with_quota(scene(vec![parts.job()], 2), quota), &mut |news| {
+            made += usize::from(news.what == What::Good)
+        });
         let sum = |of: fn(&Day) -> usize| forecast.days.iter().map(of).sum::<usize>();
         assert_eq!(
             sum(|day| day.due),
