@@ -7,6 +7,8 @@
 mod clocks;
 #[path = "daemon/damage.rs"]
 mod damage;
+#[path = "daemon/forecast.rs"]
+mod forecast;
 mod process;
 #[path = "daemon/restore.rs"]
 mod restore;

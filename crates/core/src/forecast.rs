@@ -325,7 +325,8 @@ impl<'a, 's> World<'a, 's> {
             return;
         }
         match step {
-            Step::Create if live.full && !has_room(&self.disks[live.disk]) => {
+            // Nothing that is foreseen takes away what it waits for.
+            Step::Create if live.full => {
                 let deadline = later(live.run.deadline(), Duration::from_millis(1));
                 self.attend_at(deadline, number);
             }
@@ -412,7 +413,9 @@ impl<'a, 's> World<'a, 's> {
         let (job, disk, due) = (live.job, live.disk, live.run.id.due);
         self.report.waited(self.now, live.run.start_at);
         let when_full = self.scene.jobs[job].when_full;
-        if !has_room(&self.disks[disk]) && !self.make_room(job, disk, when_full) {
+        let room =
+            has_room(&self.disks[disk]) || self.delete_unkept(number) || self.make_room(job, disk, when_full);
+        if !room {
             let trouble = full(&self.disks[disk]);
             if when_full == WhenFull::Wait {
                 self.report.noted(due, self.now, job, &self.disks[disk].id, trouble);
@@ -427,6 +430,42 @@ impl<'a, 's> World<'a, 's> {
         }
         self.disks[disk].busy = Some(number);
         self.events.push(Reverse((later(self.now, self.scene.takes), Event::Good(number))));
+    }
+
+    /// Deletes the oldest point that no rule would keep once this run has its backup, never the newest good one; whether
+    /// there was one.
+    fn delete_unkept(&mut self, number: u64) -> bool {
+        let Some(live) = self.runs.get(&number) else { return false };
+        let disk = live.disk;
+        let Ok(next) = "dbp-next".parse() else { return false };
+        let next = Point { id: PointId::Backup(next), run: live.run.id.clone(), sighting: Sighting::Normal };
+        let points = &self.disks[disk].known.points;
+        let good = || points.iter().filter(|point| point.sighting == Sighting::Normal);
+        let newest = good().max_by_key(|point| point.run.due).map(|point| point.id.clone());
+        let with_it: Vec<Point> = points.iter().cloned().chain([next]).collect();
+        let plan = self.plan(disk, &with_it);
+        let oldest = good()
+            .filter(|point| is_backup(point) && plan.get(&point.id) == Some(&Verdict::Delete))
+            .filter(|point| newest.as_ref() != Some(&point.id))
+            .min_by_key(|point| point.run.due)
+            .map(|point| point.id.clone());
+        let Some(place) = oldest.and_then(|id| points.iter().position(|point| point.id == id)) else {
+            return false;
+        };
+        let gone = self.disks[disk].known.points.remove(place);
+        self.report.deleted(self.now, 1);
+        self.tell(disk, gone.run, What::Deleted);
+        true
+    }
+
+    /// What retention makes of these points of a disk.
+    fn plan(&self, disk: usize, points: &[Point]) -> HashMap<PointId, Verdict> {
+        let (scene, id) = (self.scene, &self.disks[disk].id);
+        let rules = |name: &JobName| {
+            let job = scene.jobs.iter().find(|job| job.name == name && job.disks.contains(id))?;
+            Some((job.keep.clone(), job.schedule.zone().clone()))
+        };
+        retention::plan(points, &rules, self.now).into_iter().collect()
     }
 
     /// Takes the job's oldest point away; whether there was one that may go.
@@ -499,25 +538,12 @@ impl<'a, 's> World<'a, 's> {
 
     /// As retention: what no rule keeps goes.
     fn retain(&mut self, disk: usize) {
-        let scene = self.scene;
-        let shelf = &mut self.disks[disk];
-        let id = shelf.id.clone();
-        let rules = |name: &JobName| {
-            let job = scene.jobs.iter().find(|job| job.name == name && job.disks.contains(&id))?;
-            Some((job.keep.clone(), job.schedule.zone().clone()))
-        };
-        let plan: HashMap<PointId, Verdict> =
-            retention::plan(&shelf.known.points, &rules, self.now).into_iter().collect();
+        let plan = self.plan(disk, &self.disks[disk].known.points);
         let goes = |point: &mut Point| plan.get(&point.id) == Some(&Verdict::Delete);
-        let gone: Vec<Point> = shelf.known.points.extract_if(.., goes).collect();
-        if !gone.is_empty() {
-            self.report.deleted(self.now, gone.len());
-            for point in gone {
-                self.tell(disk, point.run, What::Deleted);
-            }
-            for waiting in self.disks[disk].open.clone() {
-                self.attend_at(self.now, waiting);
-            }
+        let gone: Vec<Point> = self.disks[disk].known.points.extract_if(.., goes).collect();
+        self.report.deleted(self.now, gone.len());
+        for point in gone {
+            self.tell(disk, point.run, What::Deleted);
         }
     }
 

@@ -146,18 +146,18 @@ fn retention_keeps_a_quota_from_breaking_and_without_it_the_day_is_named() {
     assert_eq!((gone.at, gone.left), (at("2026-11-27T02:06:00Z"), 3));
     assert_eq!(gone.run.to_string(), "db/disk-00000000/20261124T020000Z");
 
-    let short = run(&with_quota(scene(vec![parts.job()], 7), 3));
+    let short = run(&with_quota(scene(vec![parts.job()], 7), 2));
     let [first, second] = &short.problems[..] else { panic!("{:?}", short.problems) };
     assert_eq!((first.disk.as_str(), second.disk.as_str()), ("disk-00000000", "disk-00000001"));
-    assert_eq!(first.due, at("2026-11-27T02:00:00Z"));
-    assert_eq!(first.trouble, Trouble::QuotaFull { quota: 3, ours: 3, others: 0 });
-    assert_eq!(first.times, 4);
+    assert_eq!(first.due, at("2026-11-26T02:00:00Z"));
+    assert_eq!(first.trouble, Trouble::QuotaFull { quota: 2, ours: 2, others: 0 });
+    assert_eq!(first.times, 5);
     assert_eq!(
         first.trouble.to_string(),
-        "quota full: 3 of ours + 0 of others + this one = 4, and the quota is 3"
+        "quota full: 2 of ours + 0 of others + this one = 3, and the quota is 2"
     );
-    assert_eq!(dates(&short, |day| day.completed), [2, 2, 2, 0, 0, 0, 0]);
-    assert_eq!(dates(&short, |day| day.failed), [0, 0, 0, 2, 2, 2, 2]);
+    assert_eq!(dates(&short, |day| day.completed), [2, 2, 0, 0, 0, 0, 0]);
+    assert_eq!(dates(&short, |day| day.failed), [0, 0, 2, 2, 2, 2, 2]);
 }
 
 #[test]
@@ -175,10 +175,10 @@ fn the_points_of_others_and_those_that_exist_count() {
     let fits = run(&scene);
     assert_eq!(fits.problems, []);
     assert_eq!(dates(&fits, |day| day.kept), [2, 2, 2]);
-    scene.disks.insert(disk, Disk { quota: Some(4), others: 2, points: vec![point] });
+    scene.disks.insert(disk, Disk { quota: Some(4), others: 3, points: vec![point] });
     let full = run(&scene);
-    assert_eq!(full.problems[0].trouble, Trouble::QuotaFull { quota: 4, ours: 2, others: 2 });
-    assert_eq!(full.problems[0].due, at("2026-11-25T02:00:00Z"));
+    assert_eq!(full.problems[0].trouble, Trouble::QuotaFull { quota: 4, ours: 1, others: 3 });
+    assert_eq!(full.problems[0].due, at("2026-11-24T02:00:00Z"));
 }
 
 #[test]
@@ -204,17 +204,33 @@ fn each_policy_makes_room_in_its_way() {
 }
 
 #[test]
-fn a_run_that_waits_for_room_gets_it_when_retention_makes_some() {
-    // Two jobs on one disk: the first keeps one of its own, so room comes when its next is good.
-    let (first, mut second) = (Parts::new(1, "0 2 * * *").keeping(1), Parts::new(1, "2 2 * * *").keeping(1));
-    second.name = "web".parse().unwrap();
-    let forecast = run(&with_quota(scene(vec![first.job(), second.job()], 3), 3));
-    assert_eq!(dates(&forecast, |day| day.completed), [2, 2, 2]);
-    // On the second day both old ones and the first new one are there when the second comes; it waits five minutes.
-    let [problem] = &forecast.problems[..] else { panic!("{:?}", forecast.problems) };
-    assert_eq!((problem.job.as_str(), problem.due), ("web", at("2026-11-25T02:02:00Z")));
-    assert_eq!(problem.trouble, Trouble::QuotaFull { quota: 3, ours: 3, others: 0 });
-    assert_eq!(forecast.days[1].longest_wait, 4 * MINUTE);
+fn what_no_rule_keeps_once_the_run_is_good_makes_room_under_every_policy() {
+    let parts = Parts::new(1, "0 2 * * *").keeping(3);
+    for when_full in
+        [WhenFull::Wait, WhenFull::Fail, WhenFull::Rotate { allow_gap: false }, WhenFull::Promote]
+    {
+        let job = Job { when_full, ..parts.job() };
+        let forecast = run(&with_quota(scene(vec![job], 6), 3));
+        assert_eq!(forecast.problems, [], "{when_full:?}");
+        assert_eq!(dates(&forecast, |day| day.deleted), [0, 0, 0, 1, 1, 1], "{when_full:?}");
+        assert_eq!(dates(&forecast, |day| day.promoted), [0; 6], "{when_full:?}");
+    }
+    // Never the only good one.
+    let parts = Parts::new(1, "0 2 * * *").keeping(1);
+    let only = run(&with_quota(scene(vec![parts.job()], 2), 1));
+    assert_eq!(only.problems[0].trouble, Trouble::QuotaFull { quota: 1, ours: 1, others: 0 });
+}
+
+#[test]
+fn a_run_that_waits_for_room_ends_with_its_time_or_when_the_next_one_comes() {
+    let parts = Parts::new(1, "0 */4 * * *");
+    let forecast = run(&with_quota(scene(vec![parts.job()], 1), 1));
+    // The runs of four to twenty hours; each but the last is overtaken by the next, four hours later.
+    let day = &forecast.days[0];
+    assert_eq!((day.due, day.completed, day.failed, day.skipped, forecast.open), (5, 1, 0, 3, 1));
+    let kinds: Vec<(&str, u32)> =
+        forecast.problems.iter().map(|problem| (problem.trouble.name(), problem.times)).collect();
+    assert_eq!(kinds, [("quota_full", 4), ("superseded", 3)]);
 }
 
 #[test]
