@@ -10,6 +10,7 @@
 mod chaos;
 mod dues;
 mod judge;
+mod kept;
 mod life;
 mod log;
 mod report;
@@ -33,6 +34,7 @@ use crate::report::Event;
 
 /// The action that makes backups.
 const CREATE: &str = "CreateDiskBackup";
+/// The one that deletes them.
 const DELETE: &str = "DeleteDiskBackups";
 
 /// What to simulate.

@@ -5,7 +5,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
+use backup_core::RunId;
+use backup_core::retention::{Point, PointId, plan};
 use backup_core::retry::{Class, RetryPolicy};
+use backup_core::run::Sighting;
+use cbs_backupd::config::Config;
 use cbs_backupd::report::event::{Kind, Level};
 
 /// The rows of the tables of a page that begin with a word in backticks, by their columns.
@@ -90,4 +94,43 @@ fn every_command_and_option_is_documented_and_no_other() {
         let text = help(&[command]);
         assert_eq!(options(&text), known, "{command}");
     }
+}
+
+/// The worked example of `docs/retention.md`: its rules, its backups, its instant.
+#[test]
+fn the_example_of_retention_is_what_the_plan_says() {
+    let page = include_str!("../docs/retention.md");
+    let rules = page.lines().find(|line| line.starts_with("keep:")).unwrap();
+    let job = format!(
+        "owner: ops1\ntargets:\n  default: {{ region: r }}\njobs:\n  - name: db\n    disks: [disk-1]\n    \
+         schedule: {{ cron: \"30 2 * * *\", timezone: Asia/Shanghai }}\n    {rules}\n"
+    );
+    let config = Config::parse("example.yaml", &job, &BTreeMap::new()).unwrap();
+    let job = &config.jobs[0];
+    let zone = job.schedule.zone();
+    let [from, now] = ["2026-09-01T00:00", "2026-11-24T12:00"]
+        .map(|local| zone.to_timestamp(local.parse().unwrap()).unwrap());
+    let date = |due| zone.to_datetime(due).date().to_string();
+    let dues = job.schedule.after(from).take_while(|due| *due < now).filter(|due| date(*due) != "2026-11-22");
+    let points: Vec<Point> = dues
+        .map(|due| Point {
+            id: PointId::Backup(format!("dbp-{}", date(due).replace('-', "")).parse().unwrap()),
+            run: RunId { job: job.name.clone(), disk: job.disks[0].clone(), due },
+            sighting: Sighting::Normal,
+        })
+        .collect();
+    let plan = plan(&points, &|_| Some((job.keep.clone(), zone.clone())), now);
+    let verdicts: BTreeMap<String, String> =
+        plan.iter().map(|(id, verdict)| (id.to_string(), verdict.to_string())).collect();
+    let mut seen = 0;
+    for columns in rows(page).iter().filter(|columns| columns[0].starts_with("`2026")) {
+        let id = format!("dbp-{}", columns[0].trim_matches('`').replace('-', ""));
+        assert_eq!(verdicts[&id], columns[1], "{id}");
+        seen += usize::from(columns[1].starts_with("kept"));
+    }
+    assert_eq!(
+        seen,
+        verdicts.values().filter(|verdict| verdict.starts_with("kept")).count(),
+        "all that is kept"
+    );
 }

@@ -43,12 +43,22 @@ fn daily(disks: &str, keep: &str) -> String {
 }
 
 fn world(jobs: &str, disks: Vec<Disk>, faults: Vec<Rule>) -> World {
+    world_that_takes(60_000, jobs, disks, faults)
+}
+
+/// A backup takes so many milliseconds.
+fn world_that_takes(create_ms: u64, jobs: &str, disks: Vec<Disk>, faults: Vec<Rule>) -> World {
     World::new(Beginning {
         start: START.parse().unwrap(),
         config: config(jobs),
         cloud: cbs_sim::World {
             credentials: vec![key(0)],
-            timings: Timings { create_ms: (60_000, 60_000), visible_ms: (0, 1_000), reply_ms: (20, 20) },
+            timings: Timings {
+                create_ms: (create_ms, create_ms),
+                visible_ms: (0, 1_000),
+                reply_ms: (20, 20),
+                ..Timings::default()
+            },
             choices: Choices { one_creation_at_a_time: false, ..Choices::default() },
             disks,
             faults,
@@ -189,7 +199,7 @@ async fn nothing_goes_before_what_stays_was_good_in_two_listings() {
     let [delete] = ledger.requests_of(DELETE).collect::<Vec<_>>()[..] else { panic!("{ledger:#?}") };
     let [backup] = &ledger.backups[..] else { panic!("{ledger:#?}") };
     // It took a minute to become NORMAL.
-    let normal = backup.created + SignedDuration::from_secs(60);
+    let normal = backup.created + SignedDuration::from_secs(25);
     let waited = delete.arrival.duration_since(normal);
     assert!(waited >= SignedDuration::from_secs(30), "{waited}");
     let between = |listing: &&cbs_sim::RequestRecord| (normal..delete.arrival).contains(&listing.arrival);
@@ -198,6 +208,30 @@ async fn nothing_goes_before_what_stays_was_good_in_two_listings() {
     let (first, last) = (listings[0], *listings.last().unwrap());
     assert!(last.duration_since(first) >= SignedDuration::from_secs(30), "{listings:?}");
     assert!(delete.arrival.duration_since(last) < SignedDuration::from_secs(5), "the last listing is fresh");
+    assert_orderly(&world);
+}
+
+/// A backup that became good between the two listings does not make others go yet.
+#[tokio::test(start_paused = true)]
+async fn what_was_good_in_one_listing_alone_does_not_count_yet() {
+    let old =
+        |day| existing(&format!("dbp-{day}"), &format!("ops1_db_202611{day}T023000Z"), BackupState::Normal);
+    let disks = vec![disk("disk-1", vec![old(22), old(23)])];
+    let world = world_that_takes(25_000, &daily("disk-1", "{ last: 1 }"), disks, vec![]);
+    let living = start(&world).await;
+    tokio::time::sleep(HOUR).await;
+    living.stop().await;
+    let ledger = world.sim.ledger();
+    let deletes: Vec<(&str, Timestamp)> = ledger
+        .requests_of(DELETE)
+        .map(|request| (request.backup_id.as_deref().unwrap(), request.arrival))
+        .collect();
+    let [("dbp-22", first), ("dbp-23", second)] = deletes[..] else { panic!("{deletes:?}") };
+    let normal = ledger.backups[0].created + SignedDuration::from_secs(25);
+    assert!(normal < first, "else this shows nothing: {normal} {first}");
+    let listings = ledger.requests_of("DescribeDiskBackups").map(|listing| listing.arrival);
+    let seen = listings.filter(|arrival| *arrival >= normal).min().unwrap();
+    assert!(second.duration_since(seen) >= SignedDuration::from_secs(30), "{seen} {second}");
     assert_orderly(&world);
 }
 
@@ -385,4 +419,43 @@ async fn a_job_that_goes_leaves_its_backups_and_one_without_keep_deletes_nothing
     assert_eq!((names(&world, "disk-1").len(), names(&world, "disk-2").len()), (1, 5));
     assert_eq!(world.sim.ledger().requests_of(DELETE).count(), 0);
     assert_orderly(&world);
+}
+
+/// Another installation uses our `owner`: of two backups of a name, the one that the journal does not name is not ours.
+#[tokio::test(start_paused = true)]
+async fn of_two_backups_of_a_name_the_one_that_the_journal_does_not_have_stays() {
+    let same = |id| existing(id, "ops1_db_20261120T023000Z", BackupState::Normal);
+    let world = world(
+        &daily("disk-1", "{ last: 1 }"),
+        vec![disk("disk-1", vec![same("dbp-a"), same("dbp-b")])],
+        vec![],
+    );
+    let living = start(&world).await;
+    tokio::time::sleep(DAY).await;
+    living.stop().await;
+    let left = ids(&world, "disk-1");
+    assert_eq!(left.iter().filter(|id| ["dbp-a", "dbp-b"].contains(&id.as_str())).count(), 1, "{left:?}");
+    assert_eq!(said(&world, Kind::RetentionDeleted).len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_to_go_and_is_kept_after_all_is_said_to_be_gone_when_another_deletes_it() {
+    let refused = Effect::Error { code: "UnauthorizedOperation".to_owned(), message: String::new() };
+    let disks = vec![disk("disk-1", vec![])];
+    let world = world(&daily("disk-1", "{ last: 1 }"), disks, vec![Rule::on(DELETE, refused)]);
+    let living = start(&world).await;
+    tokio::time::sleep(DAY + 2 * HOUR).await;
+    assert_eq!(said(&world, Kind::RetentionFailed).len(), 1);
+    world.set_config(config(&daily("disk-1", "{ last: 9 }")));
+    living.reload(&world).unwrap();
+    tokio::time::sleep(7 * HOUR).await;
+    let first = ids(&world, "disk-1");
+    assert_eq!(first.len(), 2);
+    let old = world.sim.ledger().backups[0].backup_id.clone();
+    assert!(world.sim.remove_backup(&old));
+    tokio::time::sleep(20 * HOUR).await;
+    living.stop().await;
+    assert_eq!(said(&world, Kind::RetentionDeleted), []);
+    assert_eq!(said(&world, Kind::BackupGone).len(), 1);
+    assert_eq!(world.witness.objections(), Vec::<String>::new());
 }

@@ -19,7 +19,7 @@ const DISKS: usize = 8;
 fn assert_good(plan: &Plan) -> Summary {
     let summary = simulate(plan, Tamper::default()).unwrap();
     assert!(summary.is_good(), "{summary}");
-    assert!(summary.due > 0 && summary.completed > 0, "{summary}");
+    assert!(summary.due > 0 && summary.completed > 0 && summary.deleted > 0, "{summary}");
     summary
 }
 
@@ -91,25 +91,29 @@ fn without_look_ups_backups_would_be_made_twice() {
     assert_noticed(&tamper, Plan::SETTLE, "backups of disk");
 }
 
-/// Intents are acknowledged, and not written.
-struct Forgetful;
+/// These intents are acknowledged, and not written.
+struct Forgetful(fn(&Change) -> bool);
 
 impl Gate for Forgetful {
     fn apply(&self, store: &mut dyn Store, changes: &[Change]) -> Result<Vec<bool>, JournalError> {
-        let kept: Vec<Change> =
-            changes.iter().filter(|change| !matches!(change, Change::Begin { .. })).cloned().collect();
+        let kept: Vec<Change> = changes.iter().filter(|change| !self.0(change)).cloned().collect();
         let mut written = store.apply(&kept)?.into_iter();
-        Ok(changes
-            .iter()
-            .map(|change| matches!(change, Change::Begin { .. }) || written.next().unwrap_or_default())
-            .collect())
+        Ok(changes.iter().map(|change| self.0(change) || written.next().unwrap_or_default()).collect())
     }
 }
 
 #[test]
 fn without_a_durable_intent_creates_would_leave_unaccounted_for() {
-    let tamper = Tamper { gate: Arc::new(Forgetful), ..Tamper::default() };
+    let begins = |change: &Change| matches!(change, Change::Begin { .. });
+    let tamper = Tamper { gate: Arc::new(Forgetful(begins)), ..Tamper::default() };
     assert_noticed(&tamper, Plan::SETTLE, "no durable intent");
+}
+
+#[test]
+fn without_a_durable_intent_deletes_would_leave_unaccounted_for() {
+    let deletes = |change: &Change| matches!(change, Change::Delete { .. });
+    let tamper = Tamper { gate: Arc::new(Forgetful(deletes)), ..Tamper::default() };
+    assert_noticed(&tamper, Plan::SETTLE, "without a durable intent");
 }
 
 #[test]

@@ -112,6 +112,12 @@ pub(super) fn ask(global: &Global, request: Request) -> Result<Answered, Failure
 /// The answer to a request that needs the cloud: by the daemon, or by the same code here.
 pub(super) fn ask_for(global: &Global, request: Request) -> Result<Answer, Failure> {
     let config = open::config(&global.config)?;
+    if matches!(request, Request::Prune(_)) {
+        let settle = config.settle.as_secs();
+        eprintln!(
+            "cbs-backupd: what goes is deleted once a second listing, {settle} s after the first, has confirmed what stays"
+        );
+    }
     let runtime = tokio::runtime::Runtime::new().map_err(|error| Failure::io("start", &error))?;
     runtime.block_on(async {
         match open::lock(&config.state_dir)? {

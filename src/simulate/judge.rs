@@ -12,6 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::CREATE;
 use super::dues::Dues;
+use super::kept::{Kept, is_foreign};
 use super::report::Summary;
 use super::world::World;
 use crate::clock::Clock as _;
@@ -43,6 +44,7 @@ pub(super) struct Attendance {
 #[derive(Default)]
 pub(super) struct Judge {
     dues: Dues,
+    kept: Kept,
     /// Runs that were judged and whose backups may still be there.
     closed: BTreeMap<RunId, Closed>,
     /// No row that is due earlier is of interest.
@@ -75,6 +77,7 @@ impl Judge {
         summary.violations.append(&mut self.wrong);
         summary.peak_released = world.witness.most_in_a_second();
         summary.fingerprint = world.log.fingerprint();
+        summary.deleted = self.kept.count;
         summary.events = world.log.kinds();
         summary.adopted = summary.events.get(Kind::BackupAdopted.name()).copied().unwrap_or_default();
         self.lags.sort_unstable();
@@ -104,6 +107,7 @@ impl Judge {
             self.wrong.push(error);
         }
         self.count_requests(&ledger);
+        self.kept.judge(&world.config(), &ledger, &mut self.wrong);
         self.judge_rows(world, &rows, &ledger, now, is_settled, &attendance);
         self.judge_backups(&rows, &ledger);
         if is_settled {
@@ -219,6 +223,7 @@ impl Judge {
             State::Completed { backup, .. } => {
                 summary.completed += 1;
                 match backups.get(backup.as_str()) {
+                    None if self.kept.has_deleted(backup.as_str()) => {}
                     None => self.wrong.push(format!("run {run} completed, and its {backup} is not there")),
                     Some(there) if there.state != "NORMAL" => {
                         self.wrong.push(format!("run {run} completed, and its {backup} is {}", there.state));
@@ -256,7 +261,7 @@ impl Judge {
     fn judge_backups(&mut self, rows: &[Row], ledger: &Ledger) {
         let open: BTreeSet<&RunId> = rows.iter().map(|row| &row.run.id).collect();
         let mut copies: BTreeMap<(&str, &str), u64> = BTreeMap::new();
-        for backup in &ledger.backups {
+        for backup in ledger.backups.iter().filter(|backup| !is_foreign(&backup.name)) {
             *copies.entry((&backup.disk_id, &backup.name)).or_default() += 1;
             let Some(run) = run_of(backup) else {
                 self.wrong.push(format!("a backup that is no run's: {backup:?}"));
@@ -323,6 +328,13 @@ impl Judge {
         }
         let horizon = self.horizon;
         self.closed.retain(|run, _| there.contains(run) || horizon.is_none_or(|horizon| run.due >= horizon));
+    }
+
+    /// Judges what is left after a calm day.
+    pub(super) async fn judge_kept(&mut self, world: &World) -> Result<(), SharedError> {
+        let rows = world.rows(None).await?;
+        self.kept.conclude(&world.config(), &rows, &world.sim.ledger(), &mut self.wrong);
+        Ok(())
     }
 
     pub(super) fn summary(&mut self) -> &mut Summary {

@@ -30,6 +30,8 @@ pub struct Summary {
     pub failed: BTreeMap<String, u64>,
     /// Runs with more than one surviving backup.
     pub duplicates: u64,
+    /// Backups that no rule kept, and that the daemons deleted.
+    pub deleted: u64,
     /// Backups whose lost reply was made good by their name.
     pub adopted: u64,
     /// Runs whose end was told more than once, for a crash came between the telling and the note of it.
@@ -98,6 +100,7 @@ impl fmt::Display for Summary {
         list(f, "failed", &self.failed)?;
         row(f, "made twice", &self.duplicates)?;
         row(f, "lost replies made good by name", &self.adopted)?;
+        row(f, "deleted, for no rule kept them", &self.deleted)?;
         writeln!(f)?;
         row(f, "creates that arrived", &self.creates)?;
         row(f, "other requests", &self.other_requests)?;

@@ -6,7 +6,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use cbs_sim::{Choices, CreateTime, Disk, MissingIds, Timings};
+use cbs_sim::{BackupState, Choices, CreateTime, Disk, ExistingBackup, MissingIds, Timings};
+use jiff::Timestamp;
 
 use super::SimulationError;
 use super::world::key;
@@ -39,6 +40,8 @@ struct Job {
     complete_within: &'static str,
     spread: &'static str,
     when_full: &'static str,
+    /// How many backups stay on each disk; none says that all do.
+    keep: Option<u32>,
     disks: Vec<usize>,
     /// Of its disks, the one that is left out.
     without: Option<usize>,
@@ -60,12 +63,13 @@ impl Scene {
                 complete_within: random.pick(["1h", "2h", "4h"]),
                 spread: random.pick(["0s", "10m", "1h"]),
                 when_full: random.pick(["wait", "wait", "fail"]),
+                keep: None,
                 disks: (0..disks.len()).filter(|disk| disk % shares == share).collect(),
                 without: None,
                 is_out: false,
             })
             .collect();
-        for (name, cron) in [("hourly", "15 * * * *"), ("quarterly", "0 */6 * * *")] {
+        for (name, cron, keep) in [("hourly", "15 * * * *", 5), ("quarterly", "0 */6 * * *", 2)] {
             let any = || random.between((0, disks.len() as u64 - 1)) as usize;
             let mut few: Vec<usize> = (0..FREQUENT_DISKS).map(|_| any()).collect();
             few.sort_unstable();
@@ -79,6 +83,7 @@ impl Scene {
                 complete_within: random.pick(["30m", "1h"]),
                 spread: "0s",
                 when_full: random.pick(["wait", "fail"]),
+                keep: Some(keep),
                 disks: few,
                 without: None,
                 is_out: false,
@@ -142,6 +147,9 @@ impl Scene {
                  missed: {missed}, start_within: {start_within}, spread: {spread} }}\n    \
                  complete_within: {complete_within}\n    when_full: {when_full}"
             );
+            if let Some(keep) = job.keep {
+                let _ = writeln!(text, "    keep: {{ last: {keep} }}");
+            }
         }
         text
     }
@@ -162,10 +170,21 @@ impl Scene {
                 missing_ids: random.pick([MissingIds::Omit, MissingIds::Error]),
                 create_time: random.pick([CreateTime::Beijing, CreateTime::Rfc3339]),
             },
-            disks: self.disks.iter().map(|id| Disk { quota: QUOTA, ..Disk::new(id) }).collect(),
+            disks: self.disks.iter().map(|id| disk(id)).collect(),
             ..cbs_sim::World::default()
         }
     }
+}
+
+/// A disk on which somebody has left a backup.
+fn disk(id: &str) -> Disk {
+    let by_hand = ExistingBackup {
+        id: id.replace("disk", "dbp"),
+        name: "by hand".to_owned(),
+        created: Timestamp::UNIX_EPOCH,
+        state: BackupState::Normal,
+    };
+    Disk { quota: QUOTA, backups: vec![by_hand], ..Disk::new(id) }
 }
 
 /// Some time of the night; often 02:30, which DST changes skip and repeat.

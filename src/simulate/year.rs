@@ -329,6 +329,7 @@ impl Year {
                 self.pass(until, Some(&living)).await?;
             }
             self.judge(Some(&living)).await?;
+            self.judge.judge_kept(&self.world).await?;
             living.stop().await;
         }
         self.judge.summary().boundaries += life.passed();

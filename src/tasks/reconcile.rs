@@ -116,6 +116,7 @@ impl Task for Reconcile {
         }
         if behind && all_listed && mono >= settled && app.write(Change::CaughtUp).await.is_ok() {
             app.pokes.submit.notify_one();
+            app.pokes.retain.notify_one();
         }
         wait
     }

@@ -28,7 +28,7 @@ const EVERY: Duration = Duration::from_secs(6 * 3600);
 const SHORTEST_PAUSE: Duration = Duration::from_secs(60);
 /// … but no longer.
 const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
-/// While it cannot go on.
+/// While the journal cannot be read.
 const HOP: Duration = Duration::from_secs(1);
 /// Disks listed in one call: the fewest values that any of the cloud's filters is known to take.
 const AT_ONCE: usize = 5;
@@ -115,10 +115,8 @@ impl Retain {
         for (number, request) in requests {
             self.take_up(app, in_flight, number, request, behind);
         }
-        if behind {
-            return Ok(HOP);
-        }
-        if self.requests_alone {
+        // Whoever finds out that the journal has caught up, or leaves a request, rings.
+        if behind || self.requests_alone {
             return Ok(EVERY);
         }
         self.through =

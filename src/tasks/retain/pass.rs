@@ -233,7 +233,7 @@ pub(super) async fn judge(
         })
         .collect();
     let or_orphan =
-        |job: &JobName| rules(job).or_else(|| which.orphans.then(|| (Keep::NOTHING, TimeZone::UTC)));
+        |job: &JobName| rules(job).or_else(|| which.orphans.then_some((Keep::NOTHING, TimeZone::UTC)));
     let mut verdicts: BTreeMap<PointId, Verdict> =
         plan(&counting, &or_orphan, app.now().wall).into_iter().collect();
     let judged = stored.into_iter().map(|stored| {
