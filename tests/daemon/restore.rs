@@ -80,3 +80,51 @@ fn a_killed_daemon_finds_its_rollback_again() {
     next.until("restore.completed");
     assert_eq!(rollbacks(&world), 1);
 }
+
+/// Runs a command on a terminal, and types an answer once it asks.
+const ON_A_TERMINAL: &str = r#"
+import os, pty, sys
+answer, command = sys.argv[1], sys.argv[2:]
+child, terminal = pty.fork()
+if child == 0:
+    os.execvp(command[0], command)
+said, asked = b"", False
+while True:
+    try:
+        more = os.read(terminal, 1024)
+    except OSError:
+        break
+    if not more:
+        break
+    said += more
+    if not asked and b"to restore it: " in said:
+        asked = True
+        os.write(terminal, answer.encode() + b"\n")
+sys.stdout.write(said.decode(errors="replace"))
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"#;
+
+#[test]
+fn on_a_terminal_the_disks_id_is_to_be_typed() {
+    let world = World::new(Setup::default());
+    let backup = prepared(&world, 0);
+    let id = disk(0);
+    for (answer, code, word, calls) in [
+        ("yes", 2, "not confirmed: nothing was changed".to_owned(), 0),
+        (&*id, 0, format!("{id} to {backup}: completed"), 1),
+    ] {
+        let command = world.command(&["restore", &id, "--backup", &backup]);
+        let output = std::process::Command::new("python3")
+            .args(["-c", ON_A_TERMINAL, answer])
+            .arg(command.get_program())
+            .args(command.get_args())
+            .envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))))
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{said}{}", stderr(&output));
+        assert!(said.contains(&format!("Type {id} to restore it: ")) && said.contains(&word), "{said}");
+        assert_eq!(said.contains("rolling back: "), calls > 0, "{said}");
+        assert_eq!(rollbacks(&world), calls);
+    }
+}
