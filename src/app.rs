@@ -97,6 +97,8 @@ pub struct Pokes {
     pub compact: Notify,
     /// The one's that compares with the cloud.
     pub reconcile: Notify,
+    /// The restorer's.
+    pub restore: Notify,
     /// The one's that deletes what no rule keeps.
     pub retain: Notify,
     /// The one's that makes room on full disks.
@@ -108,8 +110,9 @@ pub struct Pokes {
 impl Pokes {
     /// Rings all of them.
     pub fn all(&self) {
-        let Self { plan, submit, track, tell, watch, compact, reconcile, retain, room, preflight } = self;
-        for bell in [plan, submit, track, tell, watch, compact, reconcile, retain, room, preflight] {
+        let Self { plan, submit, track, tell, watch, compact, reconcile, retain, room, preflight, restore } =
+            self;
+        for bell in [plan, submit, track, tell, watch, compact, reconcile, retain, room, preflight, restore] {
             bell.notify_one();
         }
     }

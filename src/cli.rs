@@ -8,10 +8,12 @@ mod backups;
 mod check;
 mod demo;
 mod exit;
+mod forecast;
 mod history;
 mod next;
 mod open;
 mod pause;
+mod restore;
 mod run;
 mod simulate;
 mod status;
@@ -59,10 +61,14 @@ enum Command {
     Check(check::Arguments),
     /// Show the coming due instants of every job and disk
     Next(next::Arguments),
+    /// Look ahead: what the coming days bring, and what breaks; exit code 1 when something does
+    Forecast(forecast::Arguments),
     /// Make a backup of disks now, and wait until it is good
     Backup(backup::BackupArguments),
     /// Try a run again that failed or was skipped, and wait for its end
     Retry(backup::RetryArguments),
+    /// Put a disk back to a backup of it; what was written since is lost
+    Restore(restore::Arguments),
     /// Show past and present runs
     History(history::Arguments),
     /// Show how every job stands; exit code 1 when something is late or failed
@@ -109,8 +115,10 @@ pub fn main() -> std::process::ExitCode {
         Command::Run => run::run(&global),
         Command::Check(arguments) => check::check(&global, &arguments),
         Command::Next(arguments) => next::next(&global, &arguments),
+        Command::Forecast(arguments) => forecast::forecast(&global, &arguments),
         Command::Backup(arguments) => backup::backup(&global, arguments),
         Command::Retry(arguments) => backup::retry(&global, arguments),
+        Command::Restore(arguments) => restore::restore(&global, arguments),
         Command::History(arguments) => history::history(&global, &arguments),
         Command::Status(arguments) => status::status(&global, &arguments),
         Command::Backups(arguments) => backups::backups(&global, arguments),

@@ -4,6 +4,7 @@
 //! follows from them. Where credentials come from is `credentials.rs`.
 
 mod credentials;
+mod room;
 
 use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroU32;
@@ -11,24 +12,26 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use backup_core::reconcile::Listed;
+use backup_core::restore::{self, Restore, Seen, SeenBackup, SeenDisk};
 use backup_core::retention::PointId;
 use backup_core::retry::Class;
 use backup_core::run::{Look, Reply, Sighting};
 use backup_core::{BackupId, DiskId, InvalidId, TargetName};
 use cbs::limiter::{Lane, LaneSettings, LaneSnapshot, Lanes, Permit, Priority};
 use cbs::transport::{ReqwestTransport, Timeouts, Transport, TransportError, proxy_for};
-use cbs::{Action, BackupState, BackupsQuery, Client, DiskBackup, DisksQuery, Page, Ports, Settings};
+use cbs::{
+    Action, BackupState, BackupsQuery, Client, Disk, DiskBackup, DisksQuery, Page, Ports, Power, Settings,
+};
 use jiff::{SignedDuration, Timestamp};
 
 use self::credentials::Sources;
+pub(crate) use self::credentials::identity;
 pub use self::credentials::{Issuers, MakeIssuers, Source};
+pub use self::room::{PromotionAnswered, Shelf};
 use crate::clock::Clock;
 use crate::config::{Config, Target};
+use crate::journal::Quota;
 use crate::report::chain;
-
-mod room;
-
-pub use room::{PromotionAnswered, Shelf};
 
 /// Codes that say that a backup of the disk is being made.
 const BEING_MADE: [&str; 3] = [
@@ -217,6 +220,65 @@ impl Cloud {
         }
     }
 
+    /// What the cloud shows of a disk and a backup.
+    ///
+    /// # Errors
+    /// Why there is no answer, in words.
+    pub async fn inspect(&self, disk: &DiskId, backup: &BackupId) -> Result<Seen, String> {
+        // One that is gone may be an error rather than an empty listing.
+        let gone = |error: &cbs::Error| matches!(error.class, cbs::Class::Gone | cbs::Class::Permanent);
+        let query = DisksQuery::ByIds(vec![disk.to_string()]);
+        let disk = match self.heed(self.client.list_disks(&query, Priority::Command).await) {
+            Ok(disks) => disks.into_iter().find(|listed| listed.id == disk.as_str()),
+            Err(error) if gone(&error) => None,
+            Err(error) => return Err(chain(&error)),
+        };
+        let query = BackupsQuery::ByIds(vec![backup.to_string()]);
+        let backup = match self.heed(self.client.list_disk_backups(&query, Priority::Command).await) {
+            Ok(backups) => backups.into_iter().find(|listed| listed.id == backup.as_str()),
+            Err(error) if gone(&error) => None,
+            Err(error) => return Err(chain(&error)),
+        };
+        Ok(Seen { disk: disk.map(seen_disk), backup: backup.map(seen_backup) })
+    }
+
+    /// What these disks may hold, a hundred at most; those that the cloud does not know are left out.
+    ///
+    /// # Errors
+    /// Why there is no complete answer, in words. One disk that is gone may spoil it for all.
+    pub async fn quotas(&self, disks: &[DiskId]) -> Result<Vec<Quota>, String> {
+        let query = DisksQuery::ByIds(disks.iter().map(ToString::to_string).collect());
+        let listed = self.heed(self.client.list_disks(&query, Priority::Command).await);
+        let known = |disk: Disk| Some(Quota { disk: disk.id.parse().ok()?, quota: disk.backup_quota });
+        Ok(listed.map_err(|error| chain(&error))?.into_iter().filter_map(known).collect())
+    }
+
+    /// A turn in the lane of rollbacks; given back when dropped.
+    pub async fn restore_turn(&self) -> Permit {
+        self.client.lane(Action::ApplyDiskBackup).acquire(Priority::Command).await
+    }
+
+    /// Asks for a disk to be put back to a backup; how the call ended, and the cloud's id of the request.
+    pub async fn restore(
+        &self,
+        turn: Permit,
+        restore: &Restore,
+        power: Power,
+    ) -> (restore::Reply, Option<String>) {
+        let (backup, disk) = (restore.backup.as_str(), restore.disk.as_str());
+        match self.heed(self.client.apply_disk_backup(turn, backup, disk, power).await) {
+            Ok(request_id) => (restore::Reply::Accepted, request_id),
+            Err(error) => {
+                let reply = match error.class {
+                    cbs::Class::Ambiguous | cbs::Class::Unavailable => restore::Reply::Perhaps,
+                    cbs::Class::Throttled | cbs::Class::NotSent => restore::Reply::NotYet(chain(&error)),
+                    _ => restore::Reply::Refused(chain(&error)),
+                };
+                (reply, error.request_id)
+            }
+        }
+    }
+
     /// Asks for nothing in particular: any answer, even a refusal, has the cloud's time.
     ///
     /// # Errors
@@ -295,6 +357,32 @@ fn is_of_the_credential(error: &cbs::Error) -> bool {
     let refused = error.class == cbs::Class::Refused
         && error.code.as_deref().is_some_and(|code| code.starts_with("AuthFailure"));
     refused || error.class == cbs::Class::Credentials
+}
+
+fn seen_disk(disk: Disk) -> SeenDisk {
+    let mut instances = disk.instance_ids;
+    if instances.is_empty() && !disk.instance_id.is_empty() {
+        instances.push(disk.instance_id);
+    }
+    SeenDisk {
+        name: disk.name,
+        size_gib: disk.size_gib,
+        state: disk.state.as_str().to_owned(),
+        instances,
+        portable: disk.portable,
+        rolling: disk.rollbacking,
+        percent: disk.rollback_percent,
+        migrating: disk.migrating,
+    }
+}
+
+fn seen_backup(backup: DiskBackup) -> SeenBackup {
+    SeenBackup {
+        name: backup.name,
+        disk: backup.disk_id,
+        state: backup.state.as_str().to_owned(),
+        created: backup.created,
+    }
 }
 
 fn sighting(backup: &DiskBackup) -> Sighting {

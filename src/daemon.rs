@@ -11,8 +11,8 @@ use tokio::task::JoinSet;
 use crate::app::App;
 use crate::tasks::driver::{Pulse, drive};
 use crate::tasks::{
-    compact::Compact, plan::Plan, preflight::Preflight, reconcile::Reconcile, retain::Retain, room::MakeRoom,
-    submit::Submit, tell::Tell, track::Track, watch::Watch,
+    compact::Compact, plan::Plan, preflight::Preflight, reconcile::Reconcile, restore, restore::Restores,
+    retain::Retain, room::MakeRoom, submit::Submit, tell::Tell, track::Track, watch::Watch,
 };
 
 /// A task that has not moved for so long hangs: its sleeps are far shorter.
@@ -48,6 +48,7 @@ impl Daemon {
         daemon.spawn(MakeRoom::default());
         daemon.spawn(Tell::default());
         daemon.spawn(Watch::default());
+        daemon.spawn(Restores::default());
         daemon
     }
 
@@ -81,5 +82,6 @@ impl Daemon {
             }
         }
         Tell::default().tell_all(&self.app).await;
+        restore::tell_all(&self.app).await;
     }
 }

@@ -14,8 +14,8 @@ use tokio::sync::oneshot;
 
 pub use sqlite::Sqlite;
 pub use store::{
-    Answer, Change, Deletion, Filter, Gap, JournalError, Listed, Request, Row, Stage, Standing, Store,
-    Subject, ToAttend, Watermark, Which,
+    Answer, Change, Deletion, Filter, Gap, JournalError, Listed, Quota, Request, RestoreAsk, RestoreRow, Row,
+    Stage, Standing, Store, Subject, ToAttend, Watermark, Which,
 };
 
 /// The journal's file inside the state directory.

@@ -9,7 +9,11 @@ mod clocks;
 mod credentials;
 #[path = "daemon/damage.rs"]
 mod damage;
+#[path = "daemon/forecast.rs"]
+mod forecast;
 mod process;
+#[path = "daemon/restore.rs"]
+mod restore;
 #[path = "daemon/retention.rs"]
 mod retention;
 #[path = "daemon/stress.rs"]

@@ -4,10 +4,13 @@
 
 use std::time::Duration;
 
+use backup_core::restore::{self, Restore};
 use backup_core::retry::RetryPolicy;
 use backup_core::run::{Policy, Poll, Reply, Sighting, Skip, State, WhenFull};
 use backup_core::{Now, Run};
-use cbs_backupd::journal::{Change, FILE, Filter, Journal, Row, Sqlite, Stage, Store, Subject, Watermark};
+use cbs_backupd::journal::{
+    Change, FILE, Filter, Journal, RestoreRow, Row, Sqlite, Stage, Store, Subject, Watermark,
+};
 use jiff::Timestamp;
 
 fn at(second: i64) -> Timestamp {
@@ -232,4 +235,70 @@ fn epochs_are_never_used_twice_and_survive_a_restart() {
     let path = folder.path().join("journal.sqlite3");
     let first = Sqlite::open(&path).unwrap().begin_epoch().unwrap();
     assert!(Sqlite::open(&path).unwrap().begin_epoch().unwrap() > first);
+}
+
+fn a_restore(number: i64, disk: &str) -> RestoreRow {
+    let restore = Restore {
+        disk: disk.parse().unwrap(),
+        backup: "dbp-1".parse().unwrap(),
+        auto_stop: true,
+        auto_start: false,
+        attempts: 0,
+        state: restore::State::ASKED,
+    };
+    RestoreRow { number, restore, target: "default".parse().unwrap(), asked_at: at(10), ended_at: None }
+}
+
+fn begun(row: &RestoreRow) -> RestoreRow {
+    RestoreRow { restore: row.restore.clone().begin(&now(20)), ..row.clone() }
+}
+
+/// Backups and rollbacks of a disk keep out of each other's way where their intents are written.
+#[test]
+fn a_run_and_a_restore_never_hold_one_disk_at_once_nor_do_two_restores() {
+    const DISK: &str = "disk-1a2b3c4d";
+    for (mut store, _folder) in stores() {
+        let (first, second, elsewhere) = (a_restore(1, DISK), a_restore(2, DISK), a_restore(3, "disk-2"));
+        let asked = [&first, &second, &elsewhere, &first].map(|row| Change::AskRestore(row.clone()));
+        assert_eq!(store.apply(&asked).unwrap(), [true, true, true, false]);
+        assert_eq!(store.restore(1).unwrap(), Some(first.clone()));
+        store.apply(&[Change::Ask(row(RUN, 20))]).unwrap();
+        let run = found(&*store, Stage::Waiting, 20).remove(0).run;
+
+        // While a backup is made no disk is put back.
+        let attempt = run.begin(&now(20)).unwrap();
+        store.apply(&[begin(attempt.clone(), 20)]).unwrap();
+        let under_way = store.under_way(&DISK.parse().unwrap()).unwrap().unwrap();
+        assert!(under_way.contains(RUN), "{under_way}");
+        let both = [Change::BeginRestore(begun(&first)), Change::BeginRestore(begun(&elsewhere))];
+        assert_eq!(store.apply(&both).unwrap(), [false, true]);
+
+        // And while it is put back no backup of it is made, nor another rollback.
+        let absent = attempt.withdraw(&now(21)).unwrap();
+        let saved = Change::Save { run: absent.clone(), attend_at: at(21), now: at(21) };
+        let rolling = [saved, Change::BeginRestore(begun(&first)), Change::BeginRestore(begun(&second))];
+        assert_eq!(store.apply(&rolling).unwrap(), [true, true, false]);
+        let facts = store.to_attend(&"default".parse().unwrap(), Stage::Waiting, at(30), 10, &|_| false);
+        assert!(facts.unwrap().runs[0].1.disk_busy);
+        let again = absent.begin(&now(30)).unwrap();
+        assert_eq!(store.apply(&[begin(again.clone(), 30)]).unwrap(), [false]);
+
+        // What was begun is not begun again, and what has ended stays so.
+        assert_eq!(store.apply(&[Change::BeginRestore(begun(&first))]).unwrap(), [false]);
+        let state = restore::State::Completed;
+        let restore = Restore { state, ..begun(&first).restore };
+        let ended = RestoreRow { restore, ended_at: Some(at(40)), ..first };
+        let twice = [Change::SaveRestore(ended.clone()), Change::SaveRestore(begun(&ended))];
+        assert_eq!(store.apply(&twice).unwrap(), [true, false]);
+        assert_eq!(store.restore(1).unwrap(), Some(ended));
+        assert_eq!(store.apply(&[begin(again, 41)]).unwrap(), [true]);
+
+        // It is found until its end was told.
+        let open = |store: &dyn Store| -> Vec<i64> {
+            store.open_restores().unwrap().iter().map(|row| row.number).collect()
+        };
+        assert_eq!(open(&*store), [1, 2, 3]);
+        store.apply(&[Change::RestoreReported(1), Change::RestoreReported(2)]).unwrap();
+        assert_eq!(open(&*store), [2, 3]);
+    }
 }

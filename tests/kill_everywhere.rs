@@ -83,6 +83,7 @@ fn world(scene: &Scene) -> World {
                 visible_ms: (2_000, 2_000),
                 reply_ms: (20, 20),
                 snapshot_ms: (8_000, 8_000),
+                ..Timings::default()
             },
             choices: Choices { promotion, ..Choices::default() },
             disks: DISKS.map(disk).to_vec(),

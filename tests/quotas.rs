@@ -76,6 +76,7 @@ impl Nights {
                     visible_ms: (0, 1_000),
                     reply_ms: (20, 20),
                     snapshot_ms: (SNAPSHOT_MS, SNAPSHOT_MS),
+                    ..Timings::default()
                 },
                 choices: Choices {
                     vendors_daily: self.vendors_daily,

@@ -20,7 +20,7 @@ use crate::journal::{Answer, Change, Journal, Request, Row};
 use crate::report::log::Log;
 
 /// How often the journal is asked.
-const EVERY: Duration = Duration::from_millis(200);
+pub(super) const EVERY: Duration = Duration::from_millis(200);
 /// A daemon that lives, and reaches the cloud, takes a request up long before.
 const TAKEN_UP_WITHIN: Duration = Duration::from_secs(30);
 
@@ -128,17 +128,20 @@ pub(super) async fn submit(
 
 /// The runs that a request became.
 async fn answer(journal: &Journal, number: i64) -> Result<Vec<RunId>, Failure> {
+    match answered(journal, number).await? {
+        Answer::Runs { runs } => Ok(runs.iter().filter_map(|run| run.parse().ok()).collect()),
+        _ => Err(Failure::new(Exit::Usage, "this --request-id belongs to another command")),
+    }
+}
+
+/// The answer to a request that is not refused.
+pub(super) async fn answered(journal: &Journal, number: i64) -> Result<Answer, Failure> {
     let wait = async {
         loop {
             let answer = journal.read(move |store| store.answer(number)).await;
             match answer.map_err(|error| Failure::io("read the answer", &*error))? {
-                Some(Answer::Runs { runs }) => {
-                    return Ok(runs.iter().filter_map(|run| run.parse().ok()).collect());
-                }
                 Some(Answer::Refused { why }) => return Err(Failure::new(Exit::Usage, why)),
-                Some(Answer::Backups { .. }) => {
-                    return Err(Failure::new(Exit::Usage, "this --request-id belongs to another command"));
-                }
+                Some(answer) => return Ok(answer),
                 None => tokio::time::sleep(EVERY).await,
             }
         }

@@ -99,9 +99,18 @@ fn exit(problems: &[String], backups: &[Listed]) -> Exit {
     if problems.is_empty() && !failed { Exit::Good } else { Exit::Late }
 }
 
-type Answered = (Vec<Listed>, Vec<String>);
+pub(super) type Answered = (Vec<Listed>, Vec<String>);
 
-fn ask(global: &Global, request: Request) -> Result<Answered, Failure> {
+/// The backups that a request is about, and what could not be listed.
+pub(super) fn ask(global: &Global, request: Request) -> Result<Answered, Failure> {
+    match ask_for(global, request)? {
+        Answer::Backups { backups, problems } => Ok((backups, problems)),
+        _ => Err(Failure::new(Exit::InputOutput, "the answer is that of another request")),
+    }
+}
+
+/// The answer to a request that needs the cloud: by the daemon, or by the same code here.
+pub(super) fn ask_for(global: &Global, request: Request) -> Result<Answer, Failure> {
     let config = open::config(&global.config)?;
     if matches!(request, Request::Prune(_)) {
         let settle = config.settle.as_secs();
@@ -121,7 +130,7 @@ fn ask(global: &Global, request: Request) -> Result<Answered, Failure> {
     })
 }
 
-async fn by_ourselves(config: &Arc<Config>, request: Request) -> Result<Answered, Failure> {
+async fn by_ourselves(config: &Arc<Config>, request: Request) -> Result<Answer, Failure> {
     let Opened { app, .. } =
         open::app(Arc::clone(config), open::clock(), Arc::new(Log), open::environment()).await?;
     let journal = app.parts.journal.clone();
@@ -136,21 +145,18 @@ async fn answer(
     journal: &Journal,
     request: Request,
     is_attended: impl Fn() -> bool,
-) -> Result<Answered, Failure> {
+) -> Result<Answer, Failure> {
     let number = submit(journal, request, None).await?;
     let failed = |error: crate::journal::SharedError| Failure::io("read the answer", &*error);
     loop {
         // Asked before the journal is read: an answer that came last of all is found.
         let attended = is_attended();
         match journal.read(move |store| store.answer(number)).await.map_err(failed)? {
-            Some(Answer::Backups { backups, problems }) => {
+            Some(Answer::Refused { why }) => return Err(Failure::new(Exit::Usage, why)),
+            Some(answer) => {
                 // It is long, and nobody else's.
                 journal.write(Change::Heard(number)).await.map_err(failed)?;
-                return Ok((backups, problems));
-            }
-            Some(Answer::Refused { why }) => return Err(Failure::new(Exit::Usage, why)),
-            Some(Answer::Runs { .. }) => {
-                return Err(Failure::new(Exit::InputOutput, "the answer is that of another request"));
+                return Ok(answer);
             }
             None if !attended => {
                 let text = "the daemon has ended; the request is kept, and taken up by the next one";

@@ -180,7 +180,7 @@ fn invalid(error: InvalidEndpoint) -> TransportError {
 }
 
 /// Who calls, as far as limits go: targets whose credential comes from one place share their lanes.
-fn identity(source: &CredentialSource) -> String {
+pub(crate) fn identity(source: &CredentialSource) -> String {
     let at = |path: &Option<std::path::PathBuf>| {
         path.as_ref().map(|path| path.display().to_string()).unwrap_or_default()
     };

@@ -18,13 +18,13 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row as SqlRow, par
 
 use changes::{HOLDS, apply};
 use rows::{
-    DELETION, RUN, RUN_COLUMNS, from_json, from_millis, from_second, millis, parsed, read_deletion, read_gap,
-    read_run, read_watermark,
+    DELETION, RESTORE, RUN, RUN_COLUMNS, from_json, from_millis, from_second, millis, parsed, read_deletion,
+    read_gap, read_restore, read_run, read_watermark,
 };
 
 use super::store::{
-    Answer, Change, Deletion, Filter, Gap, JournalError, Request, Row, Stage, Standing, Store, Subject,
-    ToAttend, Watermark,
+    Answer, Change, Deletion, Filter, Gap, JournalError, Request, RestoreRow, Row, Stage, Standing, Store,
+    Subject, ToAttend, Watermark,
 };
 
 /// The migrations, oldest first; a file's `user_version` says how many it has had.
@@ -186,7 +186,9 @@ impl Sqlite {
         let sql = format!(
             "SELECT {RUN},
                 EXISTS (SELECT 1 FROM runs b WHERE b.disk = r.disk AND b.ended_at IS NULL
-                        AND b.state IN {HOLDS} AND (b.job, b.due) != (r.job, r.due)),
+                        AND b.state IN {HOLDS} AND (b.job, b.due) != (r.job, r.due))
+                    OR EXISTS (SELECT 1 FROM restores s WHERE s.disk = r.disk AND s.ended_at IS NULL
+                               AND s.state IN ('applying', 'rolling')),
                 EXISTS (SELECT 1 FROM runs n WHERE n.job = r.job AND n.disk = r.disk AND n.due > r.due
                         AND n.ended_at IS NULL AND n.start_at <= ?4),
                 EXISTS (SELECT 1 FROM pauses WHERE kind = 'job' AND name = r.job)
@@ -505,6 +507,32 @@ impl Store for Sqlite {
         let body: Option<Option<String>> =
             self.one("SELECT answer FROM requests WHERE number = ?1", [number], |row| row.get(0))?;
         body.flatten().map(|body| from_json("answer", &body)).transpose()
+    }
+
+    fn open_restores(&self) -> Result<Vec<RestoreRow>, JournalError> {
+        let sql =
+            format!("SELECT {RESTORE} FROM restores WHERE ended_at IS NULL OR reported = 0 ORDER BY number");
+        self.many(&sql, [], read_restore)
+    }
+
+    fn restore(&self, number: i64) -> Result<Option<RestoreRow>, JournalError> {
+        self.one(&format!("SELECT {RESTORE} FROM restores WHERE number = ?1"), [number], read_restore)
+    }
+
+    fn under_way(&self, disk: &DiskId) -> Result<Option<String>, JournalError> {
+        let run = self.one(
+            "SELECT job, due FROM runs WHERE disk = ?1 AND ended_at IS NULL AND state IN ('creating', 'tracking')",
+            [disk.as_str()],
+            |row| Ok(RunId { job: parsed(row, 0)?, disk: disk.clone(), due: from_second(row.get(1)?) }),
+        )?;
+        let restore = self.one(
+            "SELECT backup FROM restores
+             WHERE disk = ?1 AND ended_at IS NULL AND state IN ('applying', 'rolling')",
+            [disk.as_str()],
+            |row| row.get::<_, String>(0),
+        )?;
+        let run = run.map(|run| format!("a backup of it is being made (run {run})"));
+        Ok(run.or(restore.map(|backup| format!("it is being put back to {backup}"))))
     }
 
     fn pauses(&self) -> Result<Vec<(Subject, Timestamp)>, JournalError> {

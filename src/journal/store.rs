@@ -2,6 +2,7 @@
 //!
 //! Responsible for the vocabulary. It refuses to know a database; `sqlite` is one.
 
+use backup_core::restore::{Restore, Seen};
 use backup_core::retention::PointId;
 use backup_core::{BackupId, DiskId, Facts, JobName, Owner, Run, RunId, SnapshotId, TargetName};
 use jiff::Timestamp;
@@ -37,6 +38,21 @@ pub struct Watermark {
     pub planned_through: Timestamp,
     /// The next one; none while nothing may be planned yet.
     pub next_due: Option<Timestamp>,
+}
+
+/// A restore with what goes with its row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RestoreRow {
+    /// The number of the request that asked for it.
+    pub number: i64,
+    /// The restore.
+    pub restore: Restore,
+    /// The target that has the disk.
+    pub target: TargetName,
+    /// When it was asked for.
+    pub asked_at: Timestamp,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
 }
 
 /// Which runs a task attends to.
@@ -145,6 +161,15 @@ pub enum Change {
     CaughtUp,
     /// The backup of an ended run is good after all. Left out where the run has not ended without one.
     Late(Run),
+    /// A restore that a person asked for. Left out where it exists.
+    AskRestore(RestoreRow),
+    /// The intent of a rollback. Left out where it was begun before, a backup of the disk is under way, or another
+    /// restore of it is.
+    BeginRestore(RestoreRow),
+    /// What is known of a restore now. Left out where it had ended.
+    SaveRestore(RestoreRow),
+    /// The end of this restore was logged.
+    RestoreReported(i64),
     /// The backups of these completed runs were missing from a complete listing of their disk.
     Missing(Vec<RunId>),
     /// And these were in it.
@@ -222,6 +247,36 @@ pub enum Request {
     Backups(Which),
     /// Deletes what no rule keeps.
     Prune(Which),
+    /// What a disk and a backup of it look like, before it is put back.
+    InspectRestore(RestoreAsk),
+    /// A disk is to be put back to a backup of it.
+    Restore(RestoreAsk),
+    /// What the jobs' disks may hold.
+    Quotas,
+}
+
+/// What a disk may hold.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Quota {
+    /// The disk.
+    pub disk: DiskId,
+    /// How many backup points it may have, where the cloud says it.
+    pub quota: Option<u64>,
+}
+
+/// A disk that is to be put back to a backup.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RestoreAsk {
+    /// The disk.
+    pub disk: DiskId,
+    /// The backup.
+    pub backup: BackupId,
+    /// The target that has them; where none is said, that of the jobs which hold the disk.
+    pub target: Option<TargetName>,
+    /// The instance that it is attached to is shut down first.
+    pub auto_stop: bool,
+    /// And started afterwards.
+    pub auto_start: bool,
 }
 
 /// Which backups a request is about.
@@ -276,6 +331,25 @@ pub enum Answer {
     Runs {
         /// The runs, as text.
         runs: Vec<String>,
+    },
+    /// What the cloud shows of a disk and a backup.
+    Inspected {
+        /// What it shows.
+        seen: Seen,
+        /// What stands against a restore.
+        problem: Option<String>,
+    },
+    /// This restore does it.
+    Restore {
+        /// Its number.
+        number: i64,
+    },
+    /// What disks may hold.
+    Quotas {
+        /// The disks that the cloud knows.
+        quotas: Vec<Quota>,
+        /// What could not be listed, and why.
+        problems: Vec<String>,
     },
     /// It cannot be done.
     Refused {
@@ -474,6 +548,13 @@ pub trait Store: Send {
     fn request_number(&self, request_id: &str) -> Result<Option<i64>, JournalError>;
     /// The answer to a request, once there is one.
     fn answer(&self, number: i64) -> Result<Option<Answer>, JournalError>;
+    /// Restores that have not ended, and those whose end was not logged yet.
+    fn open_restores(&self) -> Result<Vec<RestoreRow>, JournalError>;
+    /// One restore.
+    fn restore(&self, number: i64) -> Result<Option<RestoreRow>, JournalError>;
+    /// What is under way on a disk that a rollback would collide with, in words: the attempt or the backup of a run, or a
+    /// restore.
+    fn under_way(&self, disk: &DiskId) -> Result<Option<String>, JournalError>;
     /// What is paused.
     fn pauses(&self) -> Result<Vec<(Subject, Timestamp)>, JournalError>;
 }

@@ -92,6 +92,12 @@ kinds! {
     ReconcileRecovered = "reconcile.recovered", Info;
     /// Two backups of one run exist.
     BackupTwin = "backup.twin", Warn;
+    /// A disk is to be put back to a backup: the intent is durable, the call leaves.
+    RestoreRequested = "restore.requested", Warn;
+    /// The disk is what it was at the backup.
+    RestoreCompleted = "restore.completed", Info;
+    /// The disk may not be what it was at the backup.
+    RestoreFailed = "restore.failed", Error;
     /// The disk's backup quota is full.
     QuotaFull = "quota.full", Warn;
     /// A backup was deleted to make room for a run's.

@@ -68,7 +68,7 @@ impl World {
         let world = format!(
             r#"{{"seed":3,"credentials":[{{"secret_id":"AKIDtest","secret_key":"{KEY}"}}],
                 "rate_limits":{{"CreateDiskBackup":{limit},"DescribeDiskBackups":{limit}}},
-                "timings":{{"create_ms":[200,600],"visible_ms":[0,300],"reply_ms":[1,10]}},
+                "timings":{{"create_ms":[200,600],"visible_ms":[0,300],"reply_ms":[1,10],"rollback_ms":[800,1500]}},
                 "disks":[{}],"faults":{faults}}}"#,
             listed.collect::<Vec<_>>().join(",")
         );

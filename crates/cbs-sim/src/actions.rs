@@ -8,6 +8,7 @@ use crate::error::ApiError;
 use crate::faults::Fate;
 use crate::params::{Field, Params};
 
+mod apply_disk_backup;
 mod assume_role;
 mod create_disk_backup;
 mod create_snapshot;
@@ -18,6 +19,7 @@ mod describe_disks;
 mod describe_snapshots;
 
 const ACTIONS: &[&Action] = &[
+    &apply_disk_backup::ACTION,
     &create_disk_backup::ACTION,
     &delete_disk_backups::ACTION,
     &describe_disk_backups::ACTION,

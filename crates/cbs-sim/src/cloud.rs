@@ -37,6 +37,25 @@ pub(crate) struct Cloud {
 pub(crate) struct Shelf {
     pub(crate) disk: Disk,
     backups: Vec<Backup>,
+    rolling: Option<Rolling>,
+}
+
+/// A disk that is put back to one of its backups.
+#[derive(Clone, Debug)]
+struct Rolling {
+    backup: String,
+    began: Timestamp,
+    ends: Timestamp,
+}
+
+/// What a rollback is asked for with.
+pub(crate) struct Rollback<'a> {
+    pub(crate) disk: &'a str,
+    pub(crate) backup: &'a str,
+    /// The instance is shut down first.
+    pub(crate) stop: bool,
+    /// And started afterwards.
+    pub(crate) start: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -72,14 +91,6 @@ impl Backup {
         self.fate == Fate::Normal && now >= self.normal && !self.rolling_back
     }
 
-    pub(crate) fn state(&self, now: Timestamp) -> &'static str {
-        match self.is_normal(now) {
-            true => "NORMAL",
-            false if self.rolling_back => "ROLLBACKING",
-            false => "CREATING",
-        }
-    }
-
     /// 100 once NORMAL and never before.
     pub(crate) fn percent(&self, now: Timestamp) -> i128 {
         if self.is_normal(now) {
@@ -103,6 +114,34 @@ impl Backup {
 impl Shelf {
     pub(crate) fn existing(&self, now: Timestamp) -> impl Iterator<Item = &Backup> {
         self.backups.iter().filter(move |backup| backup.exists(now))
+    }
+
+    fn rolling(&self, now: Timestamp) -> Option<&Rolling> {
+        self.rolling.as_ref().filter(|rolling| now < rolling.ends)
+    }
+
+    pub(crate) fn state(&self, now: Timestamp) -> DiskState {
+        if self.rolling(now).is_some() { DiskState::Rollbacking } else { self.disk.state }
+    }
+
+    /// 100 where nothing is rolled back.
+    pub(crate) fn rollback_percent(&self, now: Timestamp) -> u8 {
+        let Some(rolling) = self.rolling(now) else {
+            return if self.disk.state == DiskState::Rollbacking { 50 } else { 100 };
+        };
+        let whole = rolling.ends.duration_since(rolling.began).as_millis().max(1);
+        let done = now.duration_since(rolling.began).as_millis() * 100 / whole;
+        u8::try_from(done.clamp(0, 99)).unwrap_or(0)
+    }
+
+    pub(crate) fn state_of(&self, backup: &Backup, now: Timestamp) -> &'static str {
+        if backup.rolling_back || self.rolling(now).is_some_and(|rolling| rolling.backup == backup.id) {
+            "ROLLBACKING"
+        } else if backup.is_normal(now) {
+            "NORMAL"
+        } else {
+            "CREATING"
+        }
     }
 }
 
@@ -135,7 +174,9 @@ impl Cloud {
     pub(crate) fn put_disk(&mut self, mut disk: Disk) {
         let brought = std::mem::take(&mut disk.backups);
         let id = disk.id.clone();
-        let mut backups = self.disks.remove(&id).map(|shelf| shelf.backups).unwrap_or_default();
+        let before = self.disks.remove(&id);
+        let rolling = before.as_ref().and_then(|shelf| shelf.rolling.clone());
+        let mut backups = before.map(|shelf| shelf.backups).unwrap_or_default();
         for backup in brought {
             if self.homes.insert(backup.id.clone(), id.clone()).is_none() {
                 backups.push(Backup {
@@ -152,7 +193,7 @@ impl Cloud {
                 });
             }
         }
-        self.disks.insert(id, Shelf { disk, backups });
+        self.disks.insert(id, Shelf { disk, backups, rolling });
     }
 
     /// Takes a disk away, and its backups with it, as the vendor does.
@@ -195,14 +236,9 @@ impl Cloud {
         let Some(shelf) = self.disks.get_mut(disk).filter(|shelf| shelf.disk.region == region) else {
             return Err(disk_not_found(disk));
         };
-        match shelf.disk.state {
+        match shelf.state(now) {
             DiskState::Attached | DiskState::Unattached => {}
-            DiskState::Rollbacking => {
-                return Err(ApiError::new(
-                    "ResourceInUse.DiskRollbacking",
-                    format!("The disk `{disk}` is being rolled back."),
-                ));
-            }
+            DiskState::Rollbacking => return Err(disk_rollbacking(disk)),
             other => {
                 return Err(ApiError::new(
                     "InvalidDisk.Busy",
@@ -258,11 +294,9 @@ impl Cloud {
     ) -> Result<(), ApiError> {
         for id in ids {
             let Some(backup) = self.backup(region, id, now) else { return Err(backup_not_found(id)) };
-            if backup.rolling_back {
-                return Err(ApiError::new(
-                    "ResourceInUse.DiskRollbacking",
-                    format!("The disk of the backup point `{id}` is being rolled back."),
-                ));
+            let rolling = self.disks.get(&backup.disk).and_then(|shelf| shelf.rolling(now));
+            if backup.rolling_back || rolling.is_some_and(|rolling| rolling.backup == *id) {
+                return Err(disk_rollbacking(&backup.disk));
             }
             if !backup.is_normal(now) {
                 return Err(creating(id));
@@ -338,6 +372,49 @@ impl Cloud {
         }
     }
 
+    /// Puts a disk back to one of its backups, from now on.
+    pub(crate) fn roll_back(
+        &mut self,
+        region: &str,
+        Rollback { disk, backup, stop, start }: &Rollback<'_>,
+        now: Timestamp,
+    ) -> Result<(), ApiError> {
+        let home = self.home_of(backup).map(str::to_owned);
+        let Some(shelf) = self.disks.get_mut(*disk).filter(|shelf| shelf.disk.region == region) else {
+            return Err(disk_not_found(disk));
+        };
+        match shelf.state(now) {
+            DiskState::Unattached => {}
+            DiskState::Attached if *stop || shelf.disk.stopped => {}
+            DiskState::Rollbacking => return Err(disk_rollbacking(disk)),
+            other => {
+                return Err(ApiError::new(
+                    "InvalidDisk.Busy",
+                    format!("The disk `{disk}` cannot be rolled back: {}.", other.name()),
+                ));
+            }
+        }
+        let Some(point) = shelf.existing(now).find(|point| point.id == *backup) else {
+            return Err(match home {
+                Some(other) if other != *disk => ApiError::new(
+                    "ResourceUnavailable.NotSupported",
+                    format!("The backup point `{backup}` is not one of the disk `{disk}`."),
+                ),
+                _ => backup_not_found(backup),
+            });
+        };
+        if !point.is_normal(now) {
+            return Err(ApiError::new("ResourceBusy", format!("The backup point `{backup}` is not NORMAL.")));
+        }
+        let span = SignedDuration::from_millis_i128(self.random.between(self.timings.rollback_ms).into());
+        let ends = now.checked_add(span).unwrap_or(Timestamp::MAX);
+        shelf.rolling = Some(Rolling { backup: (*backup).to_owned(), began: now, ends });
+        if *stop {
+            shelf.disk.stopped = !start;
+        }
+        Ok(())
+    }
+
     /// Deletes one backup whatever its state, as someone else's hand would.
     pub(crate) fn remove_backup(&mut self, id: &str, now: Timestamp) -> bool {
         let exists = self.home_of(id).and_then(|home| self.disks.get(home));
@@ -362,11 +439,18 @@ impl Cloud {
 
     /// The backups that exist, and those that do not any more.
     pub(crate) fn records(&self, now: Timestamp) -> (Vec<BackupRecord>, Vec<BackupRecord>) {
-        let all = || self.disks.values().flat_map(|shelf| &shelf.backups);
-        let exist = all().filter(|backup| backup.exists(now)).map(|b| b.record(b.state(now))).collect();
-        let vanished = all().filter(|backup| !backup.exists(now)).map(|b| b.record(b.end()));
+        let all =
+            || self.disks.values().flat_map(|shelf| shelf.backups.iter().map(move |backup| (shelf, backup)));
+        let exist = all().filter(|(_, backup)| backup.exists(now));
+        let exist = exist.map(|(shelf, backup)| backup.record(shelf.state_of(backup, now))).collect();
+        let vanished =
+            all().map(|(_, backup)| backup).filter(|backup| !backup.exists(now)).map(|b| b.record(b.end()));
         (exist, self.gone.iter().cloned().chain(vanished).collect())
     }
+}
+
+fn disk_rollbacking(id: &str) -> ApiError {
+    ApiError::new("ResourceInUse.DiskRollbacking", format!("The disk `{id}` is being rolled back."))
 }
 
 pub(crate) fn disk_not_found(id: &str) -> ApiError {

@@ -56,7 +56,7 @@ pub struct BackupRecord {
     pub disk_id: String,
     /// DiskBackupName.
     pub name: String,
-    /// CREATING or NORMAL; for those that are gone, DELETED, VANISHED or PROMOTED.
+    /// CREATING, NORMAL or ROLLBACKING; for those that are gone, DELETED, VANISHED or PROMOTED.
     pub state: String,
     /// When it was accepted.
     #[serde(with = "rfc3339")]

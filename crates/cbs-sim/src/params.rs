@@ -100,6 +100,11 @@ impl Params {
         self.text(name).ok_or_else(|| missing(name))
     }
 
+    /// Whether a flag is there and set.
+    pub(crate) fn flag(&self, name: &str) -> bool {
+        self.0.get(name).and_then(Value::as_bool).unwrap_or(false)
+    }
+
     /// The values of a list, unless it is absent or empty.
     pub(crate) fn texts(&self, name: &str) -> Option<Vec<&str>> {
         texts(self.0.get(name)?).filter(|texts| !texts.is_empty())

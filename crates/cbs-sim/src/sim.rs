@@ -176,6 +176,7 @@ impl Subject {
         };
         let one = |key: &str| body[key].as_str().map(str::to_owned);
         let mut backups = strings(&body["DiskBackupIds"]);
+        backups.extend(one("DiskBackupId"));
         let mut disks: Vec<_> = one("DiskId").into_iter().chain(strings(&body["DiskIds"])).collect();
         for filter in body["Filters"].as_array().into_iter().flatten() {
             match filter["Name"].as_str() {

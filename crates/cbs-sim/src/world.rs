@@ -135,6 +135,8 @@ pub struct Timings {
     pub reply_ms: (u64, u64),
     /// From an accepted snapshot to NORMAL.
     pub snapshot_ms: (u64, u64),
+    /// From an accepted rollback to its end.
+    pub rollback_ms: (u64, u64),
 }
 
 impl Default for Timings {
@@ -144,6 +146,7 @@ impl Default for Timings {
             visible_ms: (0, 0),
             reply_ms: (0, 0),
             snapshot_ms: (60_000, 60_000),
+            rollback_ms: (60_000, 60_000),
         }
     }
 }
@@ -246,6 +249,12 @@ pub struct Disk {
     /// What it is attached to; more than one makes it shareable.
     #[serde(default)]
     pub instances: Vec<String>,
+    /// Whether what it is attached to is shut down: an attached disk is rolled back only then.
+    #[serde(default)]
+    pub stopped: bool,
+    /// Whether it can be detached. One that cannot came with its instance.
+    #[serde(default = "default_portable")]
+    pub portable: bool,
     /// Keys and values.
     #[serde(default)]
     pub tags: BTreeMap<String, String>,
@@ -270,6 +279,8 @@ impl Disk {
             r#type: default_type(),
             size: default_size(),
             instances: Vec::new(),
+            stopped: false,
+            portable: true,
             tags: BTreeMap::new(),
             backups: Vec::new(),
         }
@@ -290,6 +301,9 @@ fn default_usage() -> String {
 }
 fn default_type() -> String {
     "CLOUD_PREMIUM".to_owned()
+}
+fn default_portable() -> bool {
+    true
 }
 fn default_size() -> u32 {
     50

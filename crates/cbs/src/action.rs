@@ -16,6 +16,8 @@ pub enum Action {
     DeleteDiskBackups,
     /// Lists disks.
     DescribeDisks,
+    /// Puts a disk back to what it was at a backup.
+    ApplyDiskBackup,
     /// Makes a snapshot, of a backup.
     CreateSnapshot,
     /// Lists snapshots.
@@ -33,6 +35,8 @@ pub enum Kind {
     Read,
     /// The second time there is nothing left to delete.
     Delete,
+    /// It takes away again what was written since: an outcome that is not known matters.
+    Rollback,
 }
 
 impl Action {
@@ -41,11 +45,12 @@ impl Action {
     /// The version of the API.
     pub const VERSION: &str = "2017-03-12";
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::CreateDiskBackup,
         Self::DescribeDiskBackups,
         Self::DeleteDiskBackups,
         Self::DescribeDisks,
+        Self::ApplyDiskBackup,
         Self::CreateSnapshot,
         Self::DescribeSnapshots,
         Self::DeleteSnapshots,
@@ -59,6 +64,7 @@ impl Action {
             Self::DescribeDiskBackups => "DescribeDiskBackups",
             Self::DeleteDiskBackups => "DeleteDiskBackups",
             Self::DescribeDisks => "DescribeDisks",
+            Self::ApplyDiskBackup => "ApplyDiskBackup",
             Self::CreateSnapshot => "CreateSnapshot",
             Self::DescribeSnapshots => "DescribeSnapshots",
             Self::DeleteSnapshots => "DeleteSnapshots",
@@ -72,6 +78,7 @@ impl Action {
             Self::CreateDiskBackup | Self::CreateSnapshot => Kind::Create,
             Self::DescribeDiskBackups | Self::DescribeDisks | Self::DescribeSnapshots => Kind::Read,
             Self::DeleteDiskBackups | Self::DeleteSnapshots => Kind::Delete,
+            Self::ApplyDiskBackup => Kind::Rollback,
         }
     }
 
@@ -83,6 +90,7 @@ impl Action {
             Self::CreateDiskBackup
             | Self::DescribeDiskBackups
             | Self::DeleteDiskBackups
+            | Self::ApplyDiskBackup
             | Self::CreateSnapshot
             | Self::DescribeSnapshots
             | Self::DeleteSnapshots => 20,

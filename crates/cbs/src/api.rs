@@ -13,7 +13,7 @@ use jiff::civil::DateTime;
 use jiff::tz::{Offset, TimeZone};
 use serde::{Deserialize, Deserializer, Serialize};
 
-pub use self::disk_backups::{Accepted, BackupState, BackupsQuery, Deleted, DiskBackup};
+pub use self::disk_backups::{Accepted, BackupState, BackupsQuery, Deleted, DiskBackup, Power};
 pub use self::disks::{Disk, DiskState, DisksQuery};
 pub use self::listing::{Listing, Page};
 pub use self::snapshots::{NewSnapshot, Snapshot, SnapshotAccepted, SnapshotState, SnapshotsQuery};

@@ -236,7 +236,7 @@ impl Client {
             endpoint: endpoint.to_string(),
             headers,
             body,
-            fresh_connection: action.kind() == Kind::Create,
+            fresh_connection: matches!(action.kind(), Kind::Create | Kind::Rollback),
         }
     }
 

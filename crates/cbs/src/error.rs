@@ -33,7 +33,7 @@ pub enum Class {
     Gone,
     /// The account or the disk is in arrears; not executed.
     Unpaid,
-    /// A create that may have had its effect.
+    /// A create or a rollback that may have had its effect.
     Ambiguous,
     /// No byte of it left.
     NotSent,
@@ -154,6 +154,7 @@ const CODES: &[(&str, Meaning)] = &[
     ("UnsupportedRegion",                                  PERMANENT),
     ("UnsupportedOperation*",                              PERMANENT),
     ("InvalidDisk.NotSupported",                           PERMANENT),
+    ("InvalidInstance.NotSupported",                       PERMANENT),
     ("ResourceUnavailable.NotSupported",                   PERMANENT),
     ("InvalidRequest",                                     PERMANENT),
     ("RequestSizeLimitExceeded",                           PERMANENT),
@@ -196,7 +197,7 @@ fn wildcard(code: &str) -> Option<Meaning> {
         .map(|(_, meaning)| *meaning)
 }
 
-/// Only a create can be ambiguous.
+/// Only a create and a rollback can be ambiguous.
 fn for_kind(class: Class, kind: Kind) -> Class {
     match (class, kind) {
         (Class::Ambiguous, Kind::Read | Kind::Delete) => Class::Unavailable,

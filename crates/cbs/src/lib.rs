@@ -30,7 +30,7 @@ pub mod transport;
 pub use action::Action;
 pub use api::{
     Accepted, BackupState, BackupsQuery, Deleted, Disk, DiskBackup, DiskState, DisksQuery, Filter, Listing,
-    NewSnapshot, Page, Snapshot, SnapshotAccepted, SnapshotState, SnapshotsQuery,
+    NewSnapshot, Page, Power, Snapshot, SnapshotAccepted, SnapshotState, SnapshotsQuery,
 };
 pub use client::{Client, Clock, Endpoint, Ports, Settings};
 pub use error::{Class, Error};

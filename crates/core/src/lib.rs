@@ -5,11 +5,13 @@
 
 pub mod catch_up;
 pub mod clock_check;
+pub mod forecast;
 pub mod id;
 pub mod moment;
 pub mod next_step;
 pub mod quota;
 pub mod reconcile;
+pub mod restore;
 pub mod retention;
 pub mod retry;
 pub mod run;

@@ -29,7 +29,7 @@ const HELD: Duration = Duration::from_secs(5);
 /// What the journal knows besides the run itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
-    /// Another run has an attempt or a backup under way on the same disk.
+    /// Another run has an attempt or a backup under way on the same disk, or the disk is being put back to a backup.
     pub disk_busy: bool,
     /// A later run of the same job on the same disk may start.
     pub superseded: bool,

@@ -93,6 +93,24 @@ CREATE TABLE gaps (
 CREATE INDEX gaps_open ON gaps (disk) WHERE ended_at IS NULL;
 CREATE INDEX gaps_to_tell ON gaps (number) WHERE told < 2;
 
+-- Disks that are put back to a backup because a person asked for it.
+CREATE TABLE restores (
+    number    INTEGER PRIMARY KEY,                  -- the request's
+    disk      TEXT NOT NULL,
+    backup    TEXT NOT NULL,
+    target    TEXT NOT NULL,
+    auto_stop  INTEGER NOT NULL,
+    auto_start INTEGER NOT NULL,
+    state     TEXT NOT NULL,                        -- the state's name
+    body      TEXT NOT NULL,                        -- the state, JSON
+    attempts  INTEGER NOT NULL,
+    asked_at  INTEGER NOT NULL,
+    ended_at  INTEGER,
+    reported  INTEGER NOT NULL DEFAULT 0            -- outbox: its terminal event has been logged
+) STRICT;
+
+CREATE INDEX restores_of_disk ON restores (disk, state) WHERE ended_at IS NULL;
+
 CREATE TABLE pauses (
     kind  TEXT NOT NULL CHECK (kind IN ('job', 'disk')),
     name  TEXT NOT NULL,

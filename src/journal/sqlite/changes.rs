@@ -10,10 +10,12 @@ use jiff::Timestamp;
 use rusqlite::{Transaction, params};
 
 use super::rows::{json, millis};
-use crate::journal::store::{Change, Row, Subject, Watermark};
+use crate::journal::store::{Change, RestoreRow, Row, Subject, Watermark};
 
 /// The states in which a run holds its disk: one at a time.
 pub(super) const HOLDS: &str = "('creating', 'tracking', 'freeing', 'promoting')";
+/// Whether the disk `?2` is being put back to a backup.
+const RESTORED: &str = "EXISTS (SELECT 1 FROM restores s WHERE s.disk = ?2 AND s.ended_at IS NULL AND s.state IN ('applying', 'rolling'))";
 
 /// Applies one change inside a batch; false where what it presumes no longer holds.
 pub(super) fn apply(write: &Transaction<'_>, change: &Change) -> rusqlite::Result<bool> {
@@ -144,6 +146,14 @@ pub(super) fn apply(write: &Transaction<'_>, change: &Change) -> rusqlite::Resul
                 json(&run.state)?
             ],
         ),
+        Change::AskRestore(row) => ask_restore(write, row),
+        Change::BeginRestore(row) => begin_restore(write, row),
+        Change::SaveRestore(row) => save_restore(write, row),
+        Change::RestoreReported(number) => {
+            execute(write, "UPDATE restores SET reported = 1 WHERE number = ?1 AND ended_at IS NOT NULL", [
+                number,
+            ])
+        }
         Change::Missing(runs) => set_missing(write, runs, "missing + 1"),
         Change::Back(runs) => set_missing(write, runs, "0"),
         Change::Delete { point, run, at } => execute(
@@ -253,9 +263,11 @@ pub(super) fn apply(write: &Transaction<'_>, change: &Change) -> rusqlite::Resul
                 "DELETE FROM requests WHERE made_at < ?1 AND answer IS NOT NULL",
                 [millis(*before)],
             )?;
+            let restores =
+                execute(write, "DELETE FROM restores WHERE ended_at < ?1 AND reported = 1", [millis(*before)])?;
             let deletions =
                 execute(write, "DELETE FROM deletions WHERE done_at < ?1", [millis(*before)])?;
-            Ok(runs || requests || deletions)
+            Ok(runs || requests || restores || deletions)
         }
         Change::Heard(number) => {
             execute(write, "DELETE FROM requests WHERE number = ?1 AND answer IS NOT NULL", [number])
@@ -316,7 +328,8 @@ fn begin(write: &Transaction<'_>, run: &Run, attend_at: Timestamp, now: Timestam
              WHERE job = ?1 AND disk = ?2 AND due = ?3 AND ended_at IS NULL
                AND state IN ('planned', 'absent', 'freeing', 'promoting')
                AND NOT EXISTS (SELECT 1 FROM runs b WHERE b.disk = ?2 AND b.ended_at IS NULL
-                               AND b.state IN {HOLDS} AND (b.job, b.due) != (?1, ?3))"
+                               AND b.state IN {HOLDS} AND (b.job, b.due) != (?1, ?3))
+               AND NOT {RESTORED}"
         ),
         params![
             run.id.job.as_str(),
@@ -353,7 +366,8 @@ fn make_room(
         &format!(
             "UPDATE runs SET version = version + 1, state = ?4, body = ?5, taken = ?6, attend_at = ?7
              WHERE job = ?1 AND disk = ?2 AND due = ?3 AND ended_at IS NULL AND state = 'absent'
-               AND NOT EXISTS (SELECT 1 FROM runs b WHERE b.disk = ?2 AND b.ended_at IS NULL AND b.state IN {HOLDS})"
+               AND NOT EXISTS (SELECT 1 FROM runs b WHERE b.disk = ?2 AND b.ended_at IS NULL AND b.state IN {HOLDS})
+               AND NOT {RESTORED}"
         ),
         params![
             run.id.job.as_str(),
@@ -423,6 +437,61 @@ fn save(
     )?;
     if saved && matches!(run.state, State::Completed { .. }) {
         close_gap(write, run.id.disk.as_str(), now)?;
+    }
+    Ok(saved)
+}
+
+fn ask_restore(write: &Transaction<'_>, row: &RestoreRow) -> rusqlite::Result<bool> {
+    let RestoreRow { number, restore, target, asked_at, .. } = row;
+    execute(
+        write,
+        "INSERT INTO restores (number, disk, backup, target, auto_stop, auto_start, state, body, attempts, asked_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) ON CONFLICT DO NOTHING",
+        params![
+            number,
+            restore.disk.as_str(),
+            restore.backup.as_str(),
+            target.as_str(),
+            restore.auto_stop,
+            restore.auto_start,
+            restore.state.name(),
+            json(&restore.state)?,
+            restore.attempts,
+            millis(*asked_at),
+        ],
+    )
+}
+
+/// As with [`begin`], the guard stands here: one at a time on a disk, backups and rollbacks alike.
+fn begin_restore(write: &Transaction<'_>, row: &RestoreRow) -> rusqlite::Result<bool> {
+    let RestoreRow { number, restore, .. } = row;
+    execute(
+        write,
+        &format!(
+            "UPDATE restores SET state = ?3, body = ?4, attempts = ?5
+             WHERE number = ?1 AND ended_at IS NULL AND state = 'asked'
+               AND NOT EXISTS (SELECT 1 FROM runs b WHERE b.disk = ?2 AND b.ended_at IS NULL AND b.state IN {HOLDS})
+               AND NOT {RESTORED}"
+        ),
+        params![number, restore.disk.as_str(), restore.state.name(), json(&restore.state)?, restore.attempts],
+    )
+}
+
+fn save_restore(write: &Transaction<'_>, row: &RestoreRow) -> rusqlite::Result<bool> {
+    let RestoreRow { number, restore, ended_at, .. } = row;
+    let saved = execute(
+        write,
+        "UPDATE restores SET state = ?2, body = ?3, ended_at = ?4 WHERE number = ?1 AND ended_at IS NULL",
+        params![number, restore.state.name(), json(&restore.state)?, ended_at.map(millis)],
+    )?;
+    if saved && ended_at.is_some() {
+        // The disk is free: whoever waits for it may be looked at.
+        execute(
+            write,
+            "UPDATE runs SET attend_at = 0, version = version + 1
+             WHERE disk = ?1 AND ended_at IS NULL AND state IN ('planned', 'absent')",
+            [restore.disk.as_str()],
+        )?;
     }
     Ok(saved)
 }

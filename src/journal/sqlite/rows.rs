@@ -3,12 +3,13 @@
 //! Responsible for the encoding in both directions. A row that cannot be read is an error of its own, so that the
 //! others go on.
 
+use backup_core::restore::Restore;
 use backup_core::run::State;
 use backup_core::{Facts, Run, RunId};
 use jiff::Timestamp;
 use rusqlite::Row as SqlRow;
 
-use crate::journal::store::{Deletion, Gap, JournalError, Row, Watermark};
+use crate::journal::store::{Deletion, Gap, JournalError, RestoreRow, Row, Watermark};
 
 /// The columns of a run, from `runs r JOIN policies p`.
 pub(super) const RUN: &str = "r.job, r.disk, r.due, r.target, r.owner, p.body AS policy, r.start_at, r.body, r.attempts, \
@@ -58,6 +59,27 @@ pub(super) fn read_run(row: &SqlRow<'_>, with_facts: bool) -> Result<(Row, Facts
         ))
     };
     read().map_err(|error| JournalError::Unreadable { run: key(), why: error.to_string() })
+}
+
+/// The columns of a restore.
+pub(super) const RESTORE: &str =
+    "number, disk, backup, target, auto_stop, auto_start, body, attempts, asked_at, ended_at";
+
+pub(super) fn read_restore(row: &SqlRow<'_>) -> rusqlite::Result<RestoreRow> {
+    Ok(RestoreRow {
+        number: row.get(0)?,
+        restore: Restore {
+            disk: parsed(row, 1)?,
+            backup: parsed(row, 2)?,
+            auto_stop: row.get(4)?,
+            auto_start: row.get(5)?,
+            attempts: row.get(7)?,
+            state: decoded(row, 6)?,
+        },
+        target: parsed(row, 3)?,
+        asked_at: from_millis(row.get(8)?),
+        ended_at: row.get::<_, Option<i64>>(9)?.map(from_millis),
+    })
 }
 
 pub(super) fn read_watermark(row: &SqlRow<'_>) -> rusqlite::Result<Watermark> {

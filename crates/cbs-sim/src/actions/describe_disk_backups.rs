@@ -68,14 +68,15 @@ fn by_filters<'a>(cloud: &'a Cloud, call: &Call<'_>, filters: &[Filter<'_>]) -> 
         .collect())
 }
 
-fn view(Shelf { disk, .. }: &Shelf, backup: &Backup, now: Timestamp, shape: CreateTime) -> Value {
+fn view(shelf: &Shelf, backup: &Backup, now: Timestamp, shape: CreateTime) -> Value {
+    let disk = &shelf.disk;
     json!({
         "DiskBackupId": backup.id,
         "DiskId": disk.id,
         "DiskSize": disk.size,
         "DiskUsage": disk.usage,
         "DiskBackupName": backup.name,
-        "DiskBackupState": backup.state(now),
+        "DiskBackupState": shelf.state_of(backup, now),
         "Percent": u8::try_from(backup.percent(now)).unwrap_or(0),
         "CreateTime": create_time(backup.created, shape),
         "Encrypt": false,

@@ -56,11 +56,11 @@ fn by_filters<'a>(
     // Asked of a disk that does not exist, too: a wrong name is an error in an empty region.
     let nothing = Disk::new("");
     for filter in filters {
-        admits(filter, &nothing)?;
+        admits(filter, &nothing, nothing.state)?;
     }
     'disks: for shelf in cloud.disks_in(call.region) {
         for filter in filters {
-            if !admits(filter, &shelf.disk)? {
+            if !admits(filter, &shelf.disk, shelf.state(call.now))? {
                 continue 'disks;
             }
         }
@@ -69,15 +69,18 @@ fn by_filters<'a>(
     Ok(found)
 }
 
-fn admits(filter: &Filter<'_>, disk: &Disk) -> Result<bool, ApiError> {
+fn admits(filter: &Filter<'_>, disk: &Disk, state: DiskState) -> Result<bool, ApiError> {
     Ok(match filter.name {
         "disk-id" => filter.admits(&disk.id),
         "disk-name" => filter.admits(&disk.name),
         "disk-type" => filter.admits(&disk.r#type),
-        "disk-state" => filter.admits(disk.state.name()),
+        "disk-state" => filter.admits(state.name()),
         "disk-usage" => filter.admits(&disk.usage),
         "disk-charge-type" => filter.admits(CHARGE_TYPE),
-        "portable" => filter.values.iter().any(|value| value.eq_ignore_ascii_case("true")),
+        "portable" => {
+            let word = if disk.portable { "true" } else { "false" };
+            filter.values.iter().any(|value| value.eq_ignore_ascii_case(word))
+        }
         "project-id" => filter.admits(&disk.project.to_string()),
         "instance-id" => disk.instances.iter().any(|instance| filter.admits(instance)),
         "zone" => filter.admits(&disk.zone),
@@ -100,13 +103,14 @@ fn view(shelf: &Shelf, now: Timestamp) -> Value {
     let disk = &shelf.disk;
     let attached = !disk.instances.is_empty();
     let shareable = disk.instances.len() > 1;
-    let rollbacking = disk.state == DiskState::Rollbacking;
+    let state = shelf.state(now);
+    let rollbacking = state == DiskState::Rollbacking;
     let tags: Vec<_> = disk.tags.iter().map(|(key, value)| json!({"Key": key, "Value": value})).collect();
     json!({
         "DeleteWithInstance": false,
         "RenewFlag": "NOTIFY_AND_MANUAL_RENEW",
         "DiskType": disk.r#type,
-        "DiskState": disk.state.name(),
+        "DiskState": state.name(),
         "SnapshotCount": 0,
         "AutoRenewFlagError": false,
         "Rollbacking": rollbacking,
@@ -139,10 +143,10 @@ fn view(shelf: &Shelf, now: Timestamp) -> Value {
         "MigratePercent": 0,
         "DiskUsage": disk.usage,
         "DiskChargeType": CHARGE_TYPE,
-        "Portable": true,
+        "Portable": disk.portable,
         "SnapshotAbility": true,
         "DeadlineError": false,
-        "RollbackPercent": if rollbacking { 50 } else { 100 },
+        "RollbackPercent": shelf.rollback_percent(now),
         "DifferDaysOfDeadline": null,
         // One that is paid by the hour cannot be returned.
         "ReturnFailCode": 10,

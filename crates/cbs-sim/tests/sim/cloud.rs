@@ -348,3 +348,65 @@ fn a_seed_tells_the_same_story_twice_and_another_seed_another() {
     let seconds: Vec<_> = story(1).into_iter().map(|(_, seconds)| seconds).collect();
     assert!(seconds.iter().any(|other| *other != seconds[0]), "backups differ: {seconds:?}");
 }
+
+fn roll_back(caller: &Caller, disk: &str, backup: &str) -> String {
+    caller.code("ApplyDiskBackup", &json!({"DiskId": disk, "DiskBackupId": backup}))
+}
+
+#[test]
+fn a_rollback_takes_its_time_and_shows_in_the_disk_and_in_the_backup() {
+    let backups = vec![existing("dbp-1", "2026-11-23T00:00:00Z"), existing("dbp-2", "2026-11-24T00:00:00Z")];
+    let disk = Disk { state: DiskState::Unattached, backups, ..Disk::new("disk-1") };
+    let caller = Caller::new(world([disk]));
+    let disk = || caller.call("DescribeDisks", &json!({"DiskIds": ["disk-1"]}))["DiskSet"][0].clone();
+    let states = || {
+        let listing = list(&caller, &json!({"Order": "ASC"}));
+        each(&listing, "DiskBackupSet", "DiskBackupState").into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!((&disk()["RollbackPercent"], &disk()["Rollbacking"]), (&json!(100), &json!(false)));
+    assert_eq!(roll_back(&caller, "disk-1", "dbp-1"), "ok");
+    caller.pass(MINUTE / 4);
+    assert_eq!(
+        (&disk()["DiskState"], &disk()["RollbackPercent"], &disk()["Rollbacking"]),
+        (&json!("ROLLBACKING"), &json!(25), &json!(true))
+    );
+    assert_eq!(states(), ["ROLLBACKING", "NORMAL"]);
+    for (action, body) in [
+        ("ApplyDiskBackup", json!({"DiskId": "disk-1", "DiskBackupId": "dbp-2"})),
+        ("CreateDiskBackup", json!({"DiskId": "disk-1"})),
+        ("DeleteDiskBackups", json!({"DiskBackupIds": ["dbp-1"]})),
+    ] {
+        assert_eq!(caller.code(action, &body), "ResourceInUse.DiskRollbacking", "{action}");
+    }
+    let rolling = json!({"Filters": [{"Name": "disk-state", "Values": ["ROLLBACKING"]}]});
+    assert_eq!(caller.call("DescribeDisks", &rolling)["TotalCount"], 1);
+    caller.pass(MINUTE * 3 / 4);
+    assert_eq!((&disk()["DiskState"], &disk()["RollbackPercent"]), (&json!("UNATTACHED"), &json!(100)));
+    assert_eq!(states(), ["NORMAL", "NORMAL"]);
+}
+
+#[test]
+fn a_rollback_wants_its_own_disk_a_normal_backup_and_nobody_who_writes() {
+    let caller = Caller::new(world([
+        Disk { backups: vec![existing("dbp-1", "2026-11-23T00:00:00Z")], ..Disk::new("disk-1") },
+        Disk { state: DiskState::Unattached, ..Disk::new("disk-2") },
+        Disk { state: DiskState::Expanding, ..Disk::new("disk-3") },
+    ]));
+    assert_eq!(roll_back(&caller, "disk-9", "dbp-1"), "InvalidDiskId.NotFound");
+    assert_eq!(roll_back(&caller, "disk-2", "dbp-9"), "ResourceNotFound.NotFound");
+    assert_eq!(roll_back(&caller, "disk-2", "dbp-1"), "ResourceUnavailable.NotSupported");
+    assert_eq!(roll_back(&caller, "disk-3", "dbp-1"), "InvalidDisk.Busy");
+    let being_made = created(&caller, "disk-2", "n");
+    assert_eq!(roll_back(&caller, "disk-2", &being_made), "ResourceBusy");
+    // Attached: only with its instance stopped, by whomever.
+    assert_eq!(roll_back(&caller, "disk-1", "dbp-1"), "InvalidDisk.Busy");
+    let with = |stop: bool, start: bool| {
+        let power = json!({"DiskId": "disk-1", "DiskBackupId": "dbp-1", "AutoStopInstance": stop, "AutoStartInstance": start});
+        caller.code("ApplyDiskBackup", &power)
+    };
+    assert_eq!(with(false, true), "InvalidParameter");
+    assert_eq!(with(true, false), "ok");
+    caller.pass(MINUTE);
+    // Its instance stays as it was left: stopped.
+    assert_eq!(roll_back(&caller, "disk-1", "dbp-1"), "ok");
+}

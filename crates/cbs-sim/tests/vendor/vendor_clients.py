@@ -31,7 +31,7 @@ REGION = "ap-guangzhou"
 DISK, SMALL = "disk-1a2b3c4d", "disk-5e6f7a8b"
 ID, KEY = "AKIDvendor", "vendor-secret-key"
 ACTIONS = [
-    "CreateDiskBackup", "DescribeDiskBackups", "DeleteDiskBackups", "DescribeDisks",
+    "CreateDiskBackup", "DescribeDiskBackups", "DeleteDiskBackups", "DescribeDisks", "ApplyDiskBackup",
     "CreateSnapshot", "DescribeSnapshots", "DeleteSnapshots",
 ]
 
@@ -352,6 +352,23 @@ def case_tccli_pages():
     equal([[backup["DiskBackupId"] for backup in page["DiskBackupSet"]] for page in pages], [made[:2], made[2:]])
 
 
+def case_a_rollback():
+    disk = fresh_disk(state="UNATTACHED")
+    backup = create("before", disk)
+    equal(code_of("ApplyDiskBackup", DiskId=DISK, DiskBackupId=backup, AutoStopInstance=True), "ResourceUnavailable.NotSupported")
+    call("ApplyDiskBackup", DiskId=disk, DiskBackupId=backup)
+    rolled = call("DescribeDisks", DiskIds=[disk]).DiskSet[0]
+    equal((rolled.DiskState, rolled.Rollbacking), ("ROLLBACKING", True))
+    equal(call("DescribeDiskBackups", DiskBackupIds=[backup]).DiskBackupSet[0].DiskBackupState, "ROLLBACKING")
+    busy = code_of("ApplyDiskBackup", DiskId=disk, DiskBackupId=backup)
+    equal(busy, "ResourceInUse.DiskRollbacking")
+    attached = fresh_disk()
+    backup = create("attached", attached)
+    assert "code:InvalidDisk.Busy" in tccli("ApplyDiskBackup", DiskId=attached, DiskBackupId=backup)
+    done = tccli("ApplyDiskBackup", DiskId=attached, DiskBackupId=backup, AutoStopInstance="True", AutoStartInstance="True")
+    equal(list(done), ["RequestId"])
+
+
 def case_tccli_is_told_what_went_wrong():
     create_on = lambda disk, **more: tccli("CreateDiskBackup", DiskId=disk, DiskBackupName="wrong", **more)
     for complaint, code, text in [
@@ -371,6 +388,7 @@ def case_answers_are_as_documented():
     disks = [fresh_disk(state=state, **more) for state in states for more in ({}, shared)]
     backup = create("shape", fresh_disk())
     snapshot = call("CreateSnapshot", DiskId=DISK, SnapshotName="shape").SnapshotId
+    unattached = fresh_disk(state="UNATTACHED")
     for action, fields in [
         ("CreateDiskBackup", {"DiskId": DISK}),
         ("DescribeDiskBackups", {"DiskBackupIds": [backup]}),
@@ -380,6 +398,7 @@ def case_answers_are_as_documented():
         ("CreateSnapshot", {"DiskId": DISK}),
         ("DescribeSnapshots", {"SnapshotIds": [snapshot]}),
         ("DeleteSnapshots", {"SnapshotIds": [snapshot]}),
+        ("ApplyDiskBackup", {"DiskId": unattached, "DiskBackupId": create("back", unattached)}),
     ]:
         answer = json.loads(client().call(action, fields))["Response"]
         say(f"{action} {fields}", json.dumps(answer, ensure_ascii=False))

@@ -97,6 +97,27 @@ struct DeleteDiskBackups<'a> {
     disk_backup_ids: [&'a str; 1],
 }
 
+/// What becomes of the instance that a disk is attached to, while it is rolled back. The cloud knows the fields for an
+/// attached disk alone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Power {
+    /// It is shut down first.
+    pub stop: bool,
+    /// And started afterwards.
+    pub start: bool,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct ApplyDiskBackup<'a> {
+    disk_backup_id: &'a str,
+    disk_id: &'a str,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    auto_stop_instance: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    auto_start_instance: bool,
+}
+
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct DescribeDiskBackups<'a> {
@@ -190,6 +211,27 @@ impl Client {
             |page| self.describe_disk_backups(query, page, priority),
         )
         .await
+    }
+
+    /// Asks for a disk to be put back to what it was at one of its backups, by a permit of [`Client::lane`]: what was
+    /// written since is lost. Accepted is not done. Gives the cloud's id of the request.
+    ///
+    /// # Errors
+    /// Of class [`Class::Ambiguous`] if it may be done all the same: look at the disk before anything else.
+    pub async fn apply_disk_backup(
+        &self,
+        permit: Permit,
+        backup_id: &str,
+        disk_id: &str,
+        power: Power,
+    ) -> Result<Option<String>, Error> {
+        let parameters = ApplyDiskBackup {
+            disk_backup_id: backup_id,
+            disk_id,
+            auto_stop_instance: power.stop,
+            auto_start_instance: power.start,
+        };
+        Ok(self.call(Action::ApplyDiskBackup, permit, &parameters).await?.request_id)
     }
 
     /// Deletes a backup. One that is not there counts as deleted.

@@ -71,6 +71,12 @@ pub struct Disk {
     /// Whether it is being rolled back.
     #[serde(default, deserialize_with = "or_default")]
     pub rollbacking: bool,
+    /// How far that is, in percent.
+    #[serde(default)]
+    pub rollback_percent: Option<u64>,
+    /// Whether it can be detached and attached elsewhere; one that came with its instance cannot.
+    #[serde(default)]
+    pub portable: Option<bool>,
     /// Whether it is being moved to another kind of storage.
     #[serde(default, deserialize_with = "or_default")]
     pub migrating: bool,

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::*;
 use crate::testing::{Script, client};
-use crate::{Class, Priority};
+use crate::{Action, Class, Priority};
 
 #[tokio::test(start_paused = true)]
 async fn what_is_not_there_counts_as_deleted() {
@@ -149,5 +149,31 @@ fn a_create_time_comes_in_two_shapes() {
     assert_eq!(read("2025-03-27 14:00:13").as_deref(), Some("2025-03-27T06:00:13Z"));
     for text in ["", "0000-00-00 00:00:00", "2025-02-30 14:00:13", "soon"] {
         assert_eq!(read(text), None, "{text}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rollback_is_asked_for_once_and_may_be_ambiguous() {
+    let apply = async |script: Script, power: Power| {
+        let script = Arc::new(script);
+        let client = client(&script);
+        let permit = client.lane(Action::ApplyDiskBackup).acquire(Priority::Command).await;
+        let applied = client.apply_disk_backup(permit, "dbp-1", "disk-1", power).await;
+        let [request] = &*script.requests() else { panic!("not once") };
+        assert!(request.fresh_connection);
+        (script.bodies().remove(0), applied.map_err(|error| error.class))
+    };
+    let done = || Script::default().then_json(json!({"RequestId": "r"}));
+    let plain = json!({"DiskBackupId": "dbp-1", "DiskId": "disk-1"});
+    assert_eq!(apply(done(), Power::default()).await, (plain.clone(), Ok(Some("r".to_owned()))));
+    let (body, _) = apply(done(), Power { stop: true, start: true }).await;
+    assert_eq!((&body["AutoStopInstance"], &body["AutoStartInstance"]), (&json!(true), &json!(true)));
+    for (code, class) in [
+        ("ResourceInUse.DiskRollbacking", Class::Busy),
+        ("InvalidInstance.NotSupported", Class::Permanent),
+        ("InternalError", Class::Ambiguous),
+        ("NeverHeardOf", Class::Ambiguous),
+    ] {
+        assert_eq!(apply(Script::default().then_code(code), Power::default()).await.1, Err(class), "{code}");
     }
 }

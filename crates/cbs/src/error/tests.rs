@@ -75,6 +75,7 @@ fn every_documented_code_has_its_class_for_a_create() {
                 "UnsupportedOperation",
                 "UnsupportedOperation.DetachPostpaidDisk",
                 "InvalidDisk.NotSupported",
+                "InvalidInstance.NotSupported",
                 "ResourceUnavailable.NotSupported",
                 "InvalidRequest",
                 "RequestSizeLimitExceeded",

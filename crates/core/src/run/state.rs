@@ -243,7 +243,7 @@ pub enum Skip {
     Paused,
     /// A blackout of the job lasted until then.
     Blackout,
-    /// Another run held the disk all the while.
+    /// Another run, or a restore, held the disk all the while.
     DiskBusy,
     /// The next run of the same job on the same disk has come.
     Superseded,
@@ -283,7 +283,7 @@ impl fmt::Display for Skip {
             Self::Late => f.write_str("late: start_within passed before an attempt could begin"),
             Self::Paused => f.write_str("paused"),
             Self::Blackout => f.write_str("blackout: it lasted until start_within had passed"),
-            Self::DiskBusy => f.write_str("disk busy: another run held it"),
+            Self::DiskBusy => f.write_str("disk busy: another run or a restore held it"),
             Self::Superseded => f.write_str("superseded by its successor"),
             Self::Removed => f.write_str("removed from the configuration"),
         }

@@ -307,7 +307,7 @@ fn reasons_say_what_happened_in_words_that_can_be_searched_for() {
         (Skip::Late, "late: start_within passed before an attempt could begin"),
         (Skip::Paused, "paused"),
         (Skip::Blackout, "blackout: it lasted until start_within had passed"),
-        (Skip::DiskBusy, "disk busy: another run held it"),
+        (Skip::DiskBusy, "disk busy: another run or a restore held it"),
         (Skip::Superseded, "superseded by its successor"),
         (Skip::Removed, "removed from the configuration"),
     ];
