@@ -17,7 +17,8 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Time;
 use crate::cloud::Cloud;
 use crate::config::Config;
-use crate::journal::{Change, Journal, SharedError};
+use crate::fleet::Fleet;
+use crate::journal::{Change, Inventory, Journal, SharedError};
 use crate::random::Random;
 use crate::report::{Event, Kind, Report, chain};
 
@@ -56,6 +57,17 @@ pub struct Settings {
     pub config: Arc<Config>,
     /// The targets' clients; those of targets that are gone stay while runs of theirs are under way.
     pub clouds: BTreeMap<TargetName, Cloud>,
+    /// Which disks its jobs hold.
+    pub fleet: Fleet,
+}
+
+impl Settings {
+    /// A configuration with its clients, and the disks of its jobs as far as the inventory knows them.
+    #[must_use]
+    pub fn new(config: Arc<Config>, clouds: BTreeMap<TargetName, Cloud>, inventory: &Inventory) -> Self {
+        let fleet = Fleet::resolve(&config, inventory);
+        Self { config, clouds, fleet }
+    }
 }
 
 /// What tasks share.
@@ -97,14 +109,23 @@ pub struct Pokes {
     pub compact: Notify,
     /// The one's that compares with the cloud.
     pub reconcile: Notify,
+    /// The one's that lists disks.
+    pub discover: Notify,
 }
 
 impl Pokes {
     /// Rings all of them.
     pub fn all(&self) {
-        for bell in
-            [&self.plan, &self.submit, &self.track, &self.tell, &self.watch, &self.compact, &self.reconcile]
-        {
+        for bell in [
+            &self.plan,
+            &self.submit,
+            &self.track,
+            &self.tell,
+            &self.watch,
+            &self.compact,
+            &self.reconcile,
+            &self.discover,
+        ] {
             bell.notify_one();
         }
     }
@@ -157,6 +178,21 @@ impl App {
     pub fn replace_settings(&self, settings: Settings) {
         let in_force = InForce { settings: Arc::new(settings), since: self.parts.time.clock().mono() };
         *self.in_force.write().unwrap_or_else(PoisonError::into_inner) = in_force;
+        self.in_line.store(false, Ordering::Relaxed);
+        self.pokes.all();
+    }
+
+    /// The inventory has changed: what it says of the jobs in force is in force from now on.
+    pub fn replace_fleet(&self, inventory: &Inventory) {
+        let since = self.parts.time.clock().mono();
+        let mut in_force = self.in_force.write().unwrap_or_else(PoisonError::into_inner);
+        let Settings { config, clouds, fleet } = &*in_force.settings;
+        let settings = Settings::new(Arc::clone(config), clouds.clone(), inventory);
+        if settings.fleet == *fleet {
+            return;
+        }
+        *in_force = InForce { settings: Arc::new(settings), since };
+        drop(in_force);
         self.in_line.store(false, Ordering::Relaxed);
         self.pokes.all();
     }

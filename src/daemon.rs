@@ -11,8 +11,8 @@ use tokio::task::JoinSet;
 use crate::app::App;
 use crate::tasks::driver::{Pulse, drive};
 use crate::tasks::{
-    compact::Compact, plan::Plan, reconcile::Reconcile, submit::Submit, tell::Tell, track::Track,
-    watch::Watch,
+    compact::Compact, discover::Discover, plan::Plan, reconcile::Reconcile, submit::Submit, tell::Tell,
+    track::Track, watch::Watch,
 };
 
 /// A task that has not moved for so long hangs: its sleeps are far shorter.
@@ -32,6 +32,7 @@ impl Daemon {
     pub fn start(app: Arc<App>) -> Self {
         let mut daemon = Self::start_without_planning(app);
         daemon.spawn(Plan);
+        daemon.spawn(Discover::default());
         daemon.spawn(Reconcile::default());
         daemon.spawn(Compact::default());
         daemon

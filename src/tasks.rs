@@ -6,11 +6,13 @@
 pub mod attend;
 pub mod clock_check;
 pub mod compact;
+pub mod discover;
 pub mod driver;
 pub mod look;
 pub mod plan;
 pub mod reconcile;
 pub mod requests;
+pub mod rounds;
 pub mod submit;
 pub mod sync;
 pub mod tell;

@@ -6,7 +6,8 @@ use serde_json::json;
 
 use super::exit::{Exit, Outcome};
 use super::{Global, open, table};
-use crate::config::Job;
+use crate::config::{Disks, Job};
+use crate::fleet::Roster;
 use crate::report::counted;
 
 /// How many due instants are shown of each job.
@@ -22,24 +23,24 @@ pub(super) struct Arguments {
 pub(super) fn check(global: &Global, arguments: &Arguments) -> Outcome {
     let config = open::config(&global.config)?;
     let now = open::clock().wall();
+    let fleet = open::fleet(&config)?;
     if arguments.json {
         let jobs: Vec<_> = config
             .jobs
             .iter()
             .map(|job| {
                 let due: Vec<_> = next(job, now).map(|due| due.to_string()).collect();
-                json!({ "job": job.name, "target": job.target, "disks": job.disks.len(), "due": due })
+                json!({ "job": job.name, "target": job.target, "disks": fleet.of(&job.name).len(), "due": due })
             })
             .collect();
         table::print_json(&json!({ "jobs": jobs }))?;
         return Ok(Exit::Good);
     }
-    let disks: usize = config.jobs.iter().map(|job| job.disks.len()).sum();
     table::print(format_args!(
         "{} is good: {}, {}, {}",
         global.config.display(),
         counted(config.jobs.len(), "job"),
-        counted(disks, "disk"),
+        counted(fleet.size(), "disk"),
         counted(config.targets.len(), "target")
     ))?;
     for job in &config.jobs {
@@ -47,7 +48,7 @@ pub(super) fn check(global: &Global, arguments: &Arguments) -> Outcome {
         table::print(format_args!(
             "\n{} on {}, target {}: {} in {}",
             job.name,
-            counted(job.disks.len(), "disk"),
+            disks_of(job, fleet.of(&job.name)),
             job.target,
             schedule.cron(),
             schedule.zone_name()
@@ -58,6 +59,15 @@ pub(super) fn check(global: &Global, arguments: &Arguments) -> Outcome {
         }
     }
     Ok(Exit::Good)
+}
+
+/// `3 disks`; of a job that selects them, as they were last listed.
+fn disks_of(job: &Job, roster: &Roster) -> String {
+    match (&job.disks, roster.is_known) {
+        (Disks::Listed(_), _) => counted(roster.len(), "disk"),
+        (Disks::Selected(_), true) => format!("{} (selected, as last listed)", counted(roster.len(), "disk")),
+        (Disks::Selected(_), false) => "selected disks (not listed yet)".to_owned(),
+    }
 }
 
 fn next(job: &Job, now: Timestamp) -> impl Iterator<Item = Timestamp> + '_ {

@@ -14,11 +14,28 @@ use crate::zones;
 pub(super) const NAME: &str = "a name of 1 to 32 lower-case letters, digits and hyphens";
 
 /// Keys that are easily put one level too high or too low, with their place.
-const PLACES: [(&str, &[&str]); 4] = [
-    ("at the top of the file", &["owner", "state_dir", "settle", "history_keep", "guard", "retry"]),
+const PLACES: [(&str, &[&str]); 5] = [
+    (
+        "at the top of the file",
+        &["owner", "state_dir", "settle", "history_keep", "discover_every", "guard", "retry"],
+    ),
     ("in a target", &["region", "endpoint", "credentials", "rate_limit", "connect_timeout", "call_timeout"]),
-    ("in a job", &["disks", "complete_within", "objective", "when_full"]),
-    ("under `schedule`", &["cron", "missed", "start_within", "spread", "blackout"]),
+    (
+        "in a job",
+        &[
+            "disks",
+            "select",
+            "exclude",
+            "max_loss",
+            "priority",
+            "was",
+            "complete_within",
+            "objective",
+            "when_full",
+        ],
+    ),
+    ("under `schedule`", &["cron", "missed", "start_within", "spread", "together", "blackout"]),
+    ("under `select`", &["tags", "any_tags", "zone", "project", "instance", "usage", "state"]),
 ];
 
 /// Where a key stands, if it is one of [`PLACES`].

@@ -10,6 +10,7 @@ mod rows;
 use std::path::Path;
 use std::time::Duration;
 
+use backup_core::selection::Member;
 use backup_core::{DiskId, JobName, RunId, TargetName};
 use jiff::Timestamp;
 use rusqlite::config::DbConfig;
@@ -19,7 +20,8 @@ use changes::apply;
 use rows::{RUN, RUN_COLUMNS, from_json, from_millis, from_second, millis, parsed, read_run, read_watermark};
 
 use super::store::{
-    Answer, Change, Filter, JournalError, Request, Row, Stage, Standing, Store, Subject, ToAttend, Watermark,
+    Answer, Change, Filter, Held, Inventory, JournalError, Request, Row, Stage, Standing, Store, Subject,
+    ToAttend, Watermark,
 };
 
 /// The migrations, oldest first; a file's `user_version` says how many it has had.
@@ -28,6 +30,9 @@ const MIGRATIONS: [&str; 1] = [include_str!("migrations/0001_runs.sql")];
 const BUSY: Duration = Duration::from_secs(10);
 /// What stands for the path of a journal in memory.
 const IN_MEMORY: &str = ":memory:";
+
+/// The order of jobs that want the same; `p` is a row of `priorities`, or none.
+const BY_PRIORITY: &str = "coalesce(p.rank, 0) DESC";
 
 /// A journal file, or one in memory.
 pub struct Sqlite {
@@ -194,12 +199,16 @@ impl Store for Sqlite {
     ) -> Result<ToAttend, JournalError> {
         // Chosen first, and only then looked at closely: there may be thousands, and few are asked for.
         let chosen = format!(
-            "SELECT job, disk, due FROM runs
-             WHERE target = ?1 AND ended_at IS NULL AND state IN {} AND attend_at <= ?2
-             ORDER BY attend_at{} LIMIT ?3",
+            "SELECT r.job, r.disk, r.due FROM runs r LEFT JOIN priorities p ON p.job = r.job
+             WHERE r.target = ?1 AND r.ended_at IS NULL AND r.state IN {} AND r.attend_at <= ?2
+             ORDER BY {} LIMIT ?3",
             states(stage),
-            // Those planned at one instant, in the order of their starts; all others in the order of the index.
-            if stage == Stage::Waiting { ", start_at" } else { "" },
+            match stage {
+                // What was begun goes on first, as it does in its lane; then those planned at one instant, in the
+                // order of their starts.
+                Stage::Waiting => format!("r.attempts = 0, {BY_PRIORITY}, r.attend_at, r.start_at"),
+                Stage::Unresolved | Stage::Accepted => "r.attend_at".to_owned(),
+            },
         );
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let chosen = self.many(&chosen, params![target.as_str(), millis(now), limit], |row| {
@@ -348,8 +357,11 @@ impl Store for Sqlite {
 
     fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<Watermark>, JournalError> {
         self.many(
-            "SELECT job, disk, schedule, planned_through, next_due FROM schedules
-             WHERE next_due <= ?1 ORDER BY next_due LIMIT ?2",
+            &format!(
+                "SELECT r.job, r.disk, r.schedule, r.planned_through, r.next_due
+                 FROM schedules r LEFT JOIN priorities p ON p.job = r.job
+                 WHERE r.next_due <= ?1 ORDER BY r.next_due, {BY_PRIORITY} LIMIT ?2"
+            ),
             params![now.as_second(), i64::try_from(limit).unwrap_or(i64::MAX)],
             read_watermark,
         )
@@ -359,6 +371,28 @@ impl Store for Sqlite {
         let found =
             self.one("SELECT min(next_due) FROM schedules", [], |row| row.get::<_, Option<i64>>(0))?;
         Ok(found.flatten().map(from_second))
+    }
+
+    fn inventory(&self) -> Result<Inventory, JournalError> {
+        let jobs = self.many("SELECT job FROM selections", [], |row| parsed::<JobName>(row, 0))?;
+        let held = |job: JobName| Ok(self.held(&job)?.map(|held| (job, held)));
+        let jobs: Result<Vec<_>, _> = jobs.into_iter().map(held).collect();
+        Ok(Inventory { jobs: jobs?.into_iter().flatten().collect() })
+    }
+
+    fn held(&self, job: &JobName) -> Result<Option<Held>, JournalError> {
+        let asked = "SELECT target, selection FROM selections WHERE job = ?1";
+        let asked = self.one(asked, [job.as_str()], |row| Ok((parsed(row, 0)?, row.get(1)?)))?;
+        let Some((target, selection)) = asked else { return Ok(None) };
+        let disks = "SELECT disk, instance, missing FROM inventory WHERE job = ?1";
+        let disks = self.many(disks, [job.as_str()], |row| {
+            let instance = match row.get_ref(1)? {
+                rusqlite::types::ValueRef::Null => None,
+                _ => Some(parsed(row, 1)?),
+            };
+            Ok((parsed(row, 0)?, Member { instance, missing: row.get(2)? }))
+        })?;
+        Ok(Some(Held { target, selection, disks: disks.into_iter().collect() }))
     }
 
     fn standings(&self) -> Result<Vec<Standing>, JournalError> {

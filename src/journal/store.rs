@@ -2,6 +2,9 @@
 //!
 //! Responsible for the vocabulary. It refuses to know a database; `sqlite` is one.
 
+use std::collections::BTreeMap;
+
+use backup_core::selection::Member;
 use backup_core::{BackupId, DiskId, Facts, JobName, Owner, Run, RunId, TargetName};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -36,6 +39,24 @@ pub struct Watermark {
     pub planned_through: Timestamp,
     /// The next one; none while nothing may be planned yet.
     pub next_due: Option<Timestamp>,
+}
+
+/// What was last listed of the jobs that select their disks, or want to know where they are attached.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Inventory {
+    /// By job.
+    pub jobs: BTreeMap<JobName, Held>,
+}
+
+/// The disks of a job, as they were last listed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// The account and region.
+    pub target: TargetName,
+    /// What was asked for, as text.
+    pub selection: String,
+    /// The disks.
+    pub disks: BTreeMap<DiskId, Member>,
 }
 
 /// Which runs a task attends to.
@@ -134,6 +155,25 @@ pub enum Change {
     Watermarks(Vec<Watermark>),
     /// Watermarks of jobs and disks that left the configuration.
     Forget(Vec<(JobName, DiskId)>),
+    /// What a listing of a job's disks brought: those that joined or changed, and those that left.
+    Listed {
+        /// The job.
+        job: JobName,
+        /// The account and region.
+        target: TargetName,
+        /// What was asked for, as text.
+        selection: String,
+        /// As they are now.
+        changed: BTreeMap<DiskId, Member>,
+        /// Those that the job no longer holds.
+        left: Vec<DiskId>,
+        /// When.
+        at: Timestamp,
+    },
+    /// The disks of jobs that do not ask for them any more.
+    Unlist(Vec<JobName>),
+    /// The jobs of another priority than the usual one, and by how much they are above it: these, and no others.
+    Priorities(Vec<(JobName, i64)>),
     /// A command's request.
     Request {
         /// A repeat with the same id is left out.
@@ -334,6 +374,10 @@ pub trait Store: Send {
     fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<Watermark>, JournalError>;
     /// The earliest next due instant.
     fn next_due(&self) -> Result<Option<Timestamp>, JournalError>;
+    /// What was last listed of the jobs' disks.
+    fn inventory(&self) -> Result<Inventory, JournalError>;
+    /// The same of one job.
+    fn held(&self, job: &JobName) -> Result<Option<Held>, JournalError>;
     /// How each job stands on each disk.
     fn standings(&self) -> Result<Vec<Standing>, JournalError>;
     /// Requests without an answer.

@@ -188,7 +188,7 @@ impl World {
             report: Arc::new(Mouth { life: Arc::clone(life), log: Arc::clone(&self.log) }),
             idle: self.idle,
         };
-        let app = App::new(parts, settings(config, &clouds)?);
+        let app = App::new(parts, settings(config, &clouds, &self.journal).await?);
         let daemon = Daemon::start(Arc::clone(&app));
         Ok(Living { life: Arc::clone(life), daemon: Some(daemon), app, clouds })
     }
@@ -227,10 +227,11 @@ impl World {
     }
 }
 
-fn settings(config: Arc<Config>, clouds: &Clouds) -> Result<Settings, SharedError> {
+async fn settings(config: Arc<Config>, clouds: &Clouds, journal: &Journal) -> Result<Settings, SharedError> {
     // A wire that cannot be made is no more than a journal that is gone: neither happens here.
     let clouds = clouds.of(&config).map_err(|_| Arc::new(JournalError::Gone))?;
-    Ok(Settings { config, clouds })
+    let inventory = journal.read(|store| store.inventory()).await?;
+    Ok(Settings::new(config, clouds, &inventory))
 }
 
 /// A daemon that lives. Dropping it kills it.
@@ -263,8 +264,8 @@ impl Living {
     ///
     /// # Errors
     /// When a wire cannot be made.
-    pub fn reload(&self, world: &World) -> Result<(), SharedError> {
-        let mut settings = settings(world.config(), &self.clouds)?;
+    pub async fn reload(&self, world: &World) -> Result<(), SharedError> {
+        let mut settings = settings(world.config(), &self.clouds, &world.journal).await?;
         for (name, cloud) in &self.app.settings().clouds {
             settings.clouds.entry(name.clone()).or_insert_with(|| cloud.clone());
         }

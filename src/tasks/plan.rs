@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 
 use super::driver::{InFlight, Task};
 use super::sync;
-use crate::app::App;
+use crate::app::{App, Settings};
 use crate::config::{Config, Job};
 use crate::journal::{Change, Row, SharedError, Watermark};
 use crate::report::{Event, Kind};
@@ -58,7 +58,7 @@ impl Task for Plan {
             }
             let settings = app.settings();
             let plans: Vec<Change> =
-                due.iter().filter_map(|watermark| plan_watermark(&settings.config, watermark, now)).collect();
+                due.iter().filter_map(|watermark| plan_watermark(&settings, watermark, now)).collect();
             if plans.is_empty() || write_plans(app, plans).await.is_err() {
                 // Of jobs that a reload is removing, or not to be written just now.
                 return Duration::from_secs(1);
@@ -72,24 +72,25 @@ fn until(now: Timestamp, next: Timestamp) -> Duration {
 }
 
 /// The runs that a watermark's schedule owes up to `now`, and the watermark after them.
-fn plan_watermark(config: &Config, watermark: &Watermark, now: Timestamp) -> Option<Change> {
-    let job = config.jobs.iter().find(|job| job.name == watermark.job)?;
+fn plan_watermark(settings: &Settings, watermark: &Watermark, now: Timestamp) -> Option<Change> {
+    let job = settings.config.jobs.iter().find(|job| job.name == watermark.job)?;
     let is_current = job.schedule.as_str() == watermark.schedule;
-    is_current.then(|| plan(config, job, &job.schedule, watermark, now))
+    is_current.then(|| plan(settings, job, &job.schedule, watermark, now))
 }
 
 /// The same, by a given schedule of the job.
 pub fn plan(
-    config: &Config,
+    settings: &Settings,
     job: &Job,
     schedule: &Schedule,
     watermark: &Watermark,
     now: Timestamp,
 ) -> Change {
     let dues = || schedule.after(watermark.planned_through).take_while(|due| *due <= now);
-    let start_at = |due| job.start_at(&watermark.disk, due);
+    let instance = settings.fleet.of(&job.name).instance_of(&watermark.disk);
+    let start_at = |due| job.start_at(&watermark.disk, instance, due);
     let CaughtUp { misses, run } = catch_up(dues(), start_at, job.missed, job.start_within, now);
-    let by = PlannedBy::job(config, job);
+    let by = PlannedBy::job(&settings.config, job);
     let id = |due| RunId { job: job.name.clone(), disk: watermark.disk.clone(), due };
     let mut rows = Vec::new();
     rows.extend(misses.map(|misses| {

@@ -7,7 +7,7 @@ use backup_core::{DiskId, JobName, RunId};
 use jiff::{SignedDuration, Timestamp};
 
 use super::plan::PlannedBy;
-use crate::app::App;
+use crate::app::{App, Settings};
 use crate::config::{Config, Job};
 use crate::journal::{Answer, Change, JournalError, Request, SharedError, Store};
 use crate::report::{Event, Kind};
@@ -35,9 +35,11 @@ pub async fn take_up_all(app: &App) -> Result<(), SharedError> {
 /// A run for each disk, due now. The runs and the answer are one write: whatever happens, a request becomes runs
 /// once.
 async fn backup(app: &App, number: i64, disks: Vec<DiskId>, job: Option<JobName>) -> Result<(), SharedError> {
-    let config = &app.settings().config;
-    let plans: Result<Vec<_>, String> =
-        disks.into_iter().map(|disk| planned_by(config, &disk, job.as_ref()).map(|by| (disk, by))).collect();
+    let settings = app.settings();
+    let plans: Result<Vec<_>, String> = disks
+        .into_iter()
+        .map(|disk| planned_by(&settings, &disk, job.as_ref()).map(|by| (disk, by)))
+        .collect();
     let plans = match plans {
         Ok(plans) => plans,
         Err(why) => {
@@ -79,8 +81,9 @@ fn unused(store: &dyn Store, by: &PlannedBy, disk: &DiskId, now: Timestamp) -> R
 }
 
 /// The job that a backup of `disk` is made under.
-fn planned_by(config: &Config, disk: &DiskId, wanted: Option<&JobName>) -> Result<PlannedBy, String> {
-    let holders: Vec<&Job> = config.jobs.iter().filter(|job| job.disks.contains(disk)).collect();
+fn planned_by(settings: &Settings, disk: &DiskId, wanted: Option<&JobName>) -> Result<PlannedBy, String> {
+    let Settings { config, fleet, .. } = settings;
+    let holders: Vec<&Job> = config.jobs.iter().filter(|job| fleet.holds(&job.name, disk)).collect();
     let names = || holders.iter().map(|job| job.name.as_str()).collect::<Vec<_>>().join(", ");
     let job = match (wanted, holders.as_slice()) {
         (Some(wanted), _) => match holders.iter().find(|job| job.name == *wanted) {

@@ -90,6 +90,10 @@ names! {
     BackupId: "a backup id (`dbp-` and lower-case letters and digits)",
         |text| text.strip_prefix("dbp-").is_some_and(is_vendor_suffix);
 
+    /// What a disk is attached to, `ins-…`; of other products it begins otherwise.
+    InstanceId: "an instance id (letters, digits and hyphens, such as `ins-1a2b3c4d`)",
+        |text| (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+
     /// The mark of one installation in every backup name that it gives.
     Owner: "an owner (1 to 8 lower-case letters and digits)",
         |text| (1..=8).contains(&text.len()) && text.bytes().all(is_lower_or_digit);

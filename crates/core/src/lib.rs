@@ -12,8 +12,9 @@ pub mod reconcile;
 pub mod retry;
 pub mod run;
 pub mod schedule;
+pub mod selection;
 
-pub use id::{BackupId, BackupName, DiskId, InvalidId, JobName, Owner, RunId, TargetName};
+pub use id::{BackupId, BackupName, DiskId, InstanceId, InvalidId, JobName, Owner, RunId, TargetName};
 pub use moment::{Mark, Now};
 pub use next_step::{Facts, Step, next_step};
 pub use run::Run;
