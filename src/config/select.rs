@@ -120,7 +120,8 @@ fn conditions(node: &Node, key: &str, mistakes: &mut Mistakes) -> Option<Conditi
     if let Value::Map(entries) = &node.value
         && entries.is_empty()
     {
-        add(mistakes, node, format!("`{key}` names no condition; for all disks: `{key}: {{ name: \"*\" }}`"));
+        let all = if key == "select" { "; for all disks: `select: { name: \"*\" }`" } else { "" };
+        add(mistakes, node, format!("`{key}` names no condition; expected at least one{all}"));
     }
     Some(conditions)
 }

@@ -24,6 +24,19 @@ pub(crate) struct Cloud {
     gone: Vec<BackupRecord>,
 }
 
+/// Where a request looks, and who asks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place<'a> {
+    pub(crate) region: &'a str,
+    pub(crate) caller: &'a str,
+}
+
+impl Place<'_> {
+    fn shows(self, disk: &Disk) -> bool {
+        disk.region == self.region && disk.account.as_deref().is_none_or(|account| account == self.caller)
+    }
+}
+
 /// A disk and what is kept of it.
 #[derive(Debug)]
 pub(crate) struct Shelf {
@@ -132,12 +145,12 @@ impl Cloud {
         true
     }
 
-    pub(crate) fn disks_in(&self, region: &str) -> impl Iterator<Item = &Shelf> {
-        self.disks.values().filter(move |shelf| shelf.disk.region == region)
+    pub(crate) fn disks_in(&self, place: Place<'_>) -> impl Iterator<Item = &Shelf> {
+        self.disks.values().filter(move |shelf| place.shows(&shelf.disk))
     }
 
-    pub(crate) fn disk(&self, region: &str, id: &str) -> Option<&Shelf> {
-        self.disks.get(id).filter(|shelf| shelf.disk.region == region)
+    pub(crate) fn disk(&self, place: Place<'_>, id: &str) -> Option<&Shelf> {
+        self.disks.get(id).filter(|shelf| place.shows(&shelf.disk))
     }
 
     /// The disk that a backup belongs or belonged to.
@@ -146,20 +159,20 @@ impl Cloud {
     }
 
     /// Looks up a backup that exists, visible in listings or not.
-    pub(crate) fn backup(&self, region: &str, id: &str, now: Timestamp) -> Option<&Backup> {
-        self.disk(region, self.home_of(id)?)?.existing(now).find(|backup| backup.id == id)
+    pub(crate) fn backup(&self, place: Place<'_>, id: &str, now: Timestamp) -> Option<&Backup> {
+        self.disk(place, self.home_of(id)?)?.existing(now).find(|backup| backup.id == id)
     }
 
     pub(crate) fn create_backup(
         &mut self,
-        region: &str,
+        place: Place<'_>,
         disk: &str,
         name: &str,
         now: Timestamp,
         fate: Fate,
     ) -> Result<String, ApiError> {
         let one_at_a_time = self.choices.one_creation_at_a_time;
-        let Some(shelf) = self.disks.get_mut(disk).filter(|shelf| shelf.disk.region == region) else {
+        let Some(shelf) = self.disks.get_mut(disk).filter(|shelf| place.shows(&shelf.disk)) else {
             return Err(disk_not_found(disk));
         };
         match shelf.disk.state {
@@ -216,12 +229,12 @@ impl Cloud {
     /// Deletes all of the backups, or none.
     pub(crate) fn delete_backups(
         &mut self,
-        region: &str,
+        place: Place<'_>,
         ids: &[&str],
         now: Timestamp,
     ) -> Result<(), ApiError> {
         for id in ids {
-            let Some(backup) = self.backup(region, id, now) else { return Err(backup_not_found(id)) };
+            let Some(backup) = self.backup(place, id, now) else { return Err(backup_not_found(id)) };
             if !backup.is_normal(now) {
                 return Err(ApiError::new(
                     "ResourceUnavailable.DiskBackupCreating",
