@@ -72,8 +72,10 @@ pub struct FoundDisk {
     pub id: DiskId,
     /// What conditions ask of it.
     pub attributes: Attributes,
-    /// How many backups it may have, and has; none where the cloud does not say.
-    pub quota: (Option<u64>, Option<u64>),
+    /// How many backups it may have; none where the cloud does not say.
+    pub backup_quota: Option<u64>,
+    /// How many it has, likewise.
+    pub backup_count: Option<u64>,
 }
 
 impl FoundDisk {
@@ -97,7 +99,7 @@ impl FoundDisk {
             state: disk.state.as_str().to_owned(),
             tags: disk.tags,
         };
-        Ok(Self { id, attributes, quota: (disk.backup_quota, disk.backup_count) })
+        Ok(Self { id, attributes, backup_quota: disk.backup_quota, backup_count: disk.backup_count })
     }
 
     /// The instance that it is attached to, the first of several.

@@ -23,6 +23,7 @@ use backup_core::schedule::{self, Blackout, Schedule};
 use backup_core::selection::Selection;
 use backup_core::{DiskId, InstanceId, JobName, Owner, TargetName};
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 pub use mistakes::ConfigErrors;
 
@@ -120,7 +121,8 @@ pub struct Job {
 }
 
 /// Which disks a job is about. What is in force is `crate::fleet::Fleet`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Disks {
     /// These.
     Listed(Vec<DiskId>),

@@ -38,6 +38,14 @@ impl Daemon {
         daemon
     }
 
+    /// Starts no more than what takes up requests. Runs that come of any wait for a daemon.
+    #[must_use]
+    pub fn start_to_answer(app: Arc<App>) -> Self {
+        let mut daemon = Self { app, tasks: JoinSet::new(), pulses: Vec::new() };
+        daemon.spawn(Watch::default());
+        daemon
+    }
+
     /// Starts the tasks that carry runs to their end, and nothing that makes new ones.
     #[must_use]
     pub fn start_without_planning(app: Arc<App>) -> Self {

@@ -14,8 +14,8 @@ use tokio::sync::oneshot;
 
 pub use sqlite::Sqlite;
 pub use store::{
-    Answer, Change, Filter, Held, Inventory, JournalError, Request, Row, Stage, Standing, Store, Subject,
-    ToAttend, Watermark,
+    Answer, Change, Filter, Held, Inspected, InspectedDisk, Inventory, JournalError, Request, Row, Stage,
+    Standing, Store, Subject, ToAttend, ToInspect, Watermark,
 };
 
 /// The journal's file inside the state directory.

@@ -8,6 +8,7 @@ pub mod clock_check;
 pub mod compact;
 pub mod discover;
 pub mod driver;
+pub mod inspect;
 pub mod look;
 pub mod plan;
 pub mod reconcile;

@@ -7,6 +7,8 @@
 mod clocks;
 #[path = "daemon/damage.rs"]
 mod damage;
+#[path = "daemon/online.rs"]
+mod online;
 mod process;
 #[path = "daemon/stress.rs"]
 mod stress;

@@ -5,9 +5,11 @@
 use std::collections::BTreeMap;
 
 use backup_core::selection::Member;
-use backup_core::{BackupId, DiskId, Facts, JobName, Owner, Run, RunId, TargetName};
+use backup_core::{BackupId, DiskId, Facts, InstanceId, JobName, Owner, Run, RunId, TargetName};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+
+use crate::config::Disks;
 
 /// A run with what goes with its row.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -185,6 +187,8 @@ pub enum Change {
     },
     /// The daemon's answer to a request.
     Answer(i64, Answer),
+    /// The answer to a request was read, and nobody will ask for it again.
+    Heard(i64),
     /// A job or disk is paused.
     Pause(Subject, Timestamp),
     /// And resumed. Left out where it was not paused.
@@ -216,6 +220,56 @@ pub enum Request {
         /// The run, as text.
         run: String,
     },
+    /// Which disks these are, by the cloud: of jobs that need not be in force.
+    Inspect {
+        /// The jobs.
+        jobs: Vec<ToInspect>,
+    },
+}
+
+/// A job of which is asked which disks it is about.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ToInspect {
+    /// The job.
+    pub job: JobName,
+    /// The account and region.
+    pub target: TargetName,
+    /// Which disks.
+    pub disks: Disks,
+}
+
+/// A job with the disks that the cloud has of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Inspected {
+    /// The job.
+    pub job: JobName,
+    /// The account and region.
+    pub target: TargetName,
+    /// The disks, by their ids.
+    pub disks: Vec<InspectedDisk>,
+    /// Disks that the job names, and the cloud does not know.
+    pub unknown: Vec<DiskId>,
+    /// Why nothing is known of them, in words.
+    pub problem: Option<String>,
+}
+
+/// A disk as the cloud describes it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InspectedDisk {
+    /// The disk.
+    pub disk_id: DiskId,
+    /// Its name.
+    pub name: String,
+    /// Its availability zone.
+    pub zone: String,
+    /// The instance that it is attached to, the first of several.
+    pub instance_id: Option<InstanceId>,
+    /// Its state, in the vendor's words.
+    pub state: String,
+    /// How many backups it may have; none where the cloud does not say.
+    pub backup_quota: Option<u64>,
+    /// How many it has, likewise.
+    pub backup_count: Option<u64>,
 }
 
 /// What the daemon says to a request.
@@ -226,6 +280,11 @@ pub enum Answer {
     Runs {
         /// The runs, as text.
         runs: Vec<String>,
+    },
+    /// What was asked for.
+    Fleet {
+        /// The jobs.
+        jobs: Vec<Inspected>,
     },
     /// It cannot be done.
     Refused {

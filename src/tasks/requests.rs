@@ -9,14 +9,15 @@ use jiff::{SignedDuration, Timestamp};
 use super::plan::PlannedBy;
 use crate::app::{App, Settings};
 use crate::config::{Config, Job};
-use crate::journal::{Answer, Change, JournalError, Request, SharedError, Store};
+use crate::journal::{Answer, Change, JournalError, Request, SharedError, Store, ToInspect};
 use crate::report::{Event, Kind};
 
-/// Takes up all requests that have no answer yet.
+/// Takes up all requests that have no answer yet; gives back those whose answer takes calls, for `inspect`.
 ///
 /// # Errors
 /// When the journal cannot be read or written; the requests are then taken up later.
-pub async fn take_up_all(app: &App) -> Result<(), SharedError> {
+pub async fn take_up_all(app: &App) -> Result<Vec<(i64, Vec<ToInspect>)>, SharedError> {
+    let mut to_inspect = Vec::new();
     for (number, request) in app.parts.journal.read(|store| store.open_requests()).await? {
         match request {
             Request::Backup { disks, job } => backup(app, number, disks, job).await?,
@@ -27,9 +28,10 @@ pub async fn take_up_all(app: &App) -> Result<(), SharedError> {
                 };
                 app.write(Change::Answer(number, answer)).await?;
             }
+            Request::Inspect { jobs } => to_inspect.push((number, jobs)),
         }
     }
-    Ok(())
+    Ok(to_inspect)
 }
 
 /// A run for each disk, due now. The runs and the answer are one write: whatever happens, a request becomes runs

@@ -12,8 +12,9 @@ use tokio::sync::Notify;
 
 use super::clock_check::ClockCheck;
 use super::driver::{InFlight, Task};
-use super::requests;
+use super::{inspect, requests};
 use crate::app::App;
+use crate::journal::ToInspect;
 use crate::report::{Event, Kind};
 
 /// The task.
@@ -23,6 +24,8 @@ pub struct Watch {
     /// Targets whose credential was said to have failed.
     locked_out: BTreeSet<TargetName>,
     slowed: BTreeMap<(TargetName, &'static str), bool>,
+    /// Requests that are being answered.
+    inspecting: BTreeSet<i64>,
 }
 
 impl Task for Watch {
@@ -35,10 +38,11 @@ impl Task for Watch {
     async fn step(&mut self, app: &Arc<App>, in_flight: &mut InFlight) -> Duration {
         let wait = self.clock.step(app, in_flight).await;
         // A request becomes runs that are due now: by a clock that can be believed.
-        if app.parts.time.is_trusted()
-            && let Err(error) = requests::take_up_all(app).await
-        {
-            app.journal_fault(&error);
+        if app.parts.time.is_trusted() {
+            match requests::take_up_all(app).await {
+                Ok(to_inspect) => self.inspect(app, to_inspect, in_flight),
+                Err(error) => app.journal_fault(&error),
+            }
         }
         self.notice_lanes(app);
         self.notice_credentials(app);
@@ -47,6 +51,16 @@ impl Task for Watch {
 }
 
 impl Watch {
+    /// Begins to answer the requests that are not being answered yet.
+    fn inspect(&mut self, app: &Arc<App>, open: Vec<(i64, Vec<ToInspect>)>, in_flight: &mut InFlight) {
+        self.inspecting.retain(|number| open.iter().any(|(open, _)| open == number));
+        for (number, jobs) in open {
+            if self.inspecting.insert(number) {
+                in_flight.start(&[], inspect::inspect(Arc::clone(app), number, jobs));
+            }
+        }
+    }
+
     fn notice_credentials(&mut self, app: &App) {
         for (target, cloud) in &app.settings().clouds {
             let (kind, message) = match cloud.credential_problem() {

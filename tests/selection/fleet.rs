@@ -86,7 +86,8 @@ async fn night(disks: usize, network: Network) -> (Times, Ledger) {
     assert_eq!(times.keys().cloned().collect::<BTreeSet<_>>(), reached);
     assert!(world.said(Kind::LaneThrottled).is_empty());
     // Once, for each target that is out of reach, and for no other.
-    let failed: BTreeSet<_> = world.said(Kind::DiscoverFailed).iter().map(|e| e.fields.target.clone()).collect();
+    let failed: BTreeSet<_> =
+        world.said(Kind::DiscoverFailed).iter().map(|e| e.fields.target.clone()).collect();
     assert_eq!(failed.len(), out.len() * ACCOUNTS.len());
     world.stop(daemon).await;
     (times, ledger)
@@ -116,10 +117,9 @@ async fn nobody_waits_for_a_dead_region(disks: usize) {
     println!("{disks} disks: peak {most}/s in each of {lanes} lanes, the last create at {}", last(&times));
 
     let dead = || BTreeSet::from([host("ap-shanghai")]);
-    for network in [
-        Network { refusing: dead(), ..Network::default() },
-        Network { silent: dead(), ..Network::default() },
-    ] {
+    for network in
+        [Network { refusing: dead(), ..Network::default() }, Network { silent: dead(), ..Network::default() }]
+    {
         let (others, ledger) = night(disks, network).await;
         assert_eq!(others.len(), times.len() - disks / 4);
         assert_eq!(peak(&ledger), (most, 9));

@@ -63,7 +63,8 @@ async fn a_disk_that_leaves_takes_its_waiting_run_along_and_not_what_is_under_wa
     world.world.sim.put_disk(tagged(1, "never"));
     world.until("2026-11-24T19:20:00Z").await;
     let rows = world.rows().await;
-    let state = |number: usize| &rows.iter().find(|row| row.run.id.disk.as_str() == id(number)).unwrap().run.state;
+    let state =
+        |number: usize| &rows.iter().find(|row| row.run.id.disk.as_str() == id(number)).unwrap().run.state;
     assert_eq!(state(0).reason().as_deref(), Some("removed from the configuration"), "{:?}", state(0));
     assert!(matches!(state(1), State::Tracking { .. }), "{:?}", state(1));
     world.stop(daemon).await;
@@ -74,7 +75,8 @@ async fn a_refresh_that_fails_keeps_the_last_list() {
     let world = World::new(nightly(4));
     let daemon = world.start().await;
     world.until("2026-11-24T19:00:00Z").await;
-    let refused = Effect::Error { code: "UnauthorizedOperation".to_owned(), message: "as scripted".to_owned() };
+    let refused =
+        Effect::Error { code: "UnauthorizedOperation".to_owned(), message: "as scripted".to_owned() };
     world.world.sim.set_faults(vec![Rule::on("DescribeDisks", refused)]);
     world.world.sim.put_disk(tagged(9, "nightly"));
     world.until("2026-11-25T19:00:00Z").await;
@@ -106,7 +108,11 @@ async fn a_refresh_that_would_lose_three_of_ten_is_refused_until_a_person_says_t
     assert_eq!(world.good(SECOND).await, ids((0..10).chain([20])));
     let refused = world.said(Kind::DiscoverRefused);
     assert_eq!(refused.len(), 1, "{refused:#?}");
-    assert!(refused[0].message.starts_with("3 of 11 disks would leave at once, and 2 may"), "{}", refused[0].message);
+    assert!(
+        refused[0].message.starts_with("3 of 11 disks would leave at once, and 2 may"),
+        "{}",
+        refused[0].message
+    );
     assert_eq!(refused[0].fields.job.as_deref(), Some("db"));
 
     world.reload(&daemon, &NIGHTLY.replace("    schedule", "    max_loss: 30\n    schedule")).await;
@@ -128,7 +134,8 @@ async fn a_disk_that_is_missing_from_one_listing_goes_on_as_if_nothing_had_been(
         world.world.sim.put_disk(tagged(0, "nightly"));
         tokio::time::sleep(Duration::from_secs(600)).await;
     }
-    let missing = |store: &mut dyn cbs_backupd::journal::Store| Ok(store.inventory()?.jobs.into_values().next());
+    let missing =
+        |store: &mut dyn cbs_backupd::journal::Store| Ok(store.inventory()?.jobs.into_values().next());
     let held = world.world.journal.read(missing).await.unwrap().unwrap();
     assert!(held.disks.values().all(|member| member.missing == 0), "{held:?}");
     world.until("2026-11-25T19:00:00Z").await;
@@ -237,8 +244,11 @@ async fn in_a_full_lane_the_job_of_the_higher_priority_starts_first() {
     let high = (1_200..1_500).map(|number| tagged(number, "high"));
     let first = Rule {
         disks: vec![id(0)],
-        ..Rule::on(CREATE, Effect::Error { code: "InvalidDisk.Busy".to_owned(), message: "as scripted".to_owned() })
-            .which(cbs_sim::Which::Nth(1))
+        ..Rule::on(
+            CREATE,
+            Effect::Error { code: "InvalidDisk.Busy".to_owned(), message: "as scripted".to_owned() },
+        )
+        .which(cbs_sim::Which::Nth(1))
     };
     let setup = Setup { config, disks: low.chain(high).collect(), faults: vec![first], ..Setup::default() };
     let world = World::new(setup);
@@ -265,13 +275,19 @@ async fn what_was_begun_is_not_starved_by_a_higher_priority() {
     let high = (1..1_500).map(|number| tagged(number, "high"));
     let lost = Rule { disks: vec![id(0)], ..Rule::on(CREATE, Effect::Timeout { executed: false }) };
     let faults = vec![lost.which(cbs_sim::Which::First(2))];
-    let setup = Setup { config, disks: [tagged(0, "low")].into_iter().chain(high).collect(), faults, ..Setup::default() };
+    let setup = Setup {
+        config,
+        disks: [tagged(0, "low")].into_iter().chain(high).collect(),
+        faults,
+        ..Setup::default()
+    };
     let world = World::new(setup);
     let daemon = world.start().await;
     world.until_started().await;
     world.until_idle(Duration::from_secs(3_600)).await;
     let ledger = world.world.sim.ledger();
-    let creates: Vec<&str> = ledger.requests_of(CREATE).filter_map(|request| request.disk_id.as_deref()).collect();
+    let creates: Vec<&str> =
+        ledger.requests_of(CREATE).filter_map(|request| request.disk_id.as_deref()).collect();
     assert_eq!(creates.len(), 3 + 1_499);
     let third = creates.iter().rposition(|disk| *disk == id(0)).unwrap();
     // Lost for 15 s, in doubt for 30 s, and again: between 30 s and 45 s after the others began, at 20 a second.

@@ -53,7 +53,11 @@ pub(crate) fn config(rest: &str) -> Config {
 
 /// The key of an account.
 pub(crate) fn key(account: &str) -> Credential {
-    Credential { secret_id: format!("AKID-{account}"), identity: Some(account.to_owned()), ..simulate::key(0) }
+    Credential {
+        secret_id: format!("AKID-{account}"),
+        identity: Some(account.to_owned()),
+        ..simulate::key(0)
+    }
 }
 
 impl World {

@@ -212,6 +212,7 @@ pub(super) fn apply(write: &Transaction<'_>, change: &Change) -> rusqlite::Resul
             "UPDATE requests SET answer = ?2 WHERE number = ?1 AND answer IS NULL",
             params![number, json(answer)?],
         ),
+        Change::Heard(number) => execute(write, "DELETE FROM requests WHERE number = ?1", [number]),
         Change::Pause(subject, since) => {
             let (kind, name) = key(subject);
             execute(
