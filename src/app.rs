@@ -182,15 +182,13 @@ impl App {
         self.pokes.all();
     }
 
-    /// The inventory has changed: what it says of the jobs in force is in force from now on.
-    pub fn replace_fleet(&self, inventory: &Inventory) {
+    /// Jobs were listed: what the inventory says of these is in force from now on.
+    pub fn update_fleet(&self, news: &Inventory) {
         let since = self.parts.time.clock().mono();
         let mut in_force = self.in_force.write().unwrap_or_else(PoisonError::into_inner);
         let Settings { config, clouds, fleet } = &*in_force.settings;
-        let settings = Settings::new(Arc::clone(config), clouds.clone(), inventory);
-        if settings.fleet == *fleet {
-            return;
-        }
+        let Some(fleet) = fleet.with(config, news) else { return };
+        let settings = Settings { config: Arc::clone(config), clouds: clouds.clone(), fleet };
         *in_force = InForce { settings: Arc::new(settings), since };
         drop(in_force);
         self.in_line.store(false, Ordering::Relaxed);

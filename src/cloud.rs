@@ -369,12 +369,19 @@ impl Clouds {
         guard: Duration,
         seed: u64,
     ) -> Self {
-        Self::over(clock, environment, guard, seed, |target| {
+        // Shared where the bounds are the same: each has certificates and a pool of its own, a megabyte or two.
+        let made: Mutex<Vec<(Timeouts, Arc<ReqwestTransport>)>> = Mutex::default();
+        Self::over(clock, environment, guard, seed, move |target| {
             let timeouts = Timeouts { connect: target.connect_timeout, call: target.call_timeout };
-            Ok(Arc::new(
-                ReqwestTransport::new(timeouts)
-                    .map_err(|error| TransportError::because(cbs::transport::Failure::Invalid, error))?,
-            ))
+            let mut made = made.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some((_, transport)) = made.iter().find(|(known, _)| *known == timeouts) {
+                return Ok(Arc::clone(transport) as Arc<dyn Transport>);
+            }
+            let transport = ReqwestTransport::new(timeouts)
+                .map_err(|error| TransportError::because(cbs::transport::Failure::Invalid, error))?;
+            let transport = Arc::new(transport);
+            made.push((timeouts, Arc::clone(&transport)));
+            Ok(transport)
         })
     }
 

@@ -127,7 +127,7 @@ pub enum Disks {
     /// These.
     Listed(Vec<DiskId>),
     /// Those that are such, as the cloud lists them.
-    Selected(Selection),
+    Selected(Box<Selection>),
 }
 
 impl Job {

@@ -4,6 +4,7 @@
 //! listed by `tasks::discover`, and is in the journal.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use backup_core::{DiskId, InstanceId, JobName};
 
@@ -13,7 +14,7 @@ use crate::journal::{Held, Inventory};
 /// The disks of all jobs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fleet {
-    rosters: BTreeMap<JobName, Roster>,
+    rosters: BTreeMap<JobName, Arc<Roster>>,
 }
 
 /// The disks of a job.
@@ -41,14 +42,30 @@ impl Fleet {
     /// The disks of the jobs of `config`, as far as `inventory` knows them.
     #[must_use]
     pub fn resolve(config: &Config, inventory: &Inventory) -> Self {
-        let roster = |job: &Job| (job.name.clone(), Roster::resolve(job, inventory.jobs.get(&job.name)));
-        Self { rosters: config.jobs.iter().map(roster).collect() }
+        let roster = |job: &Job| Arc::new(Roster::resolve(job, inventory.jobs.get(&job.name)));
+        Self { rosters: config.jobs.iter().map(|job| (job.name.clone(), roster(job))).collect() }
+    }
+
+    /// The same with the disks of those jobs that `news` knows as it knows them; none where that is no change.
+    #[must_use]
+    pub fn with(&self, config: &Config, news: &Inventory) -> Option<Self> {
+        let mut rosters = self.rosters.clone();
+        for job in config.jobs.iter().filter(|job| news.jobs.contains_key(&job.name)) {
+            let roster = Roster::resolve(job, news.jobs.get(&job.name));
+            if rosters.get(&job.name).is_none_or(|before| **before != roster) {
+                rosters.insert(job.name.clone(), Arc::new(roster));
+            }
+        }
+        let is_changed = rosters
+            .iter()
+            .any(|(job, roster)| self.rosters.get(job).is_none_or(|before| !Arc::ptr_eq(before, roster)));
+        is_changed.then_some(Self { rosters })
     }
 
     /// The disks of a job; none where there is no such job.
     #[must_use]
     pub fn of(&self, job: &JobName) -> &Roster {
-        self.rosters.get(job).unwrap_or(&NOBODY)
+        self.rosters.get(job).map_or(&NOBODY, |roster| &**roster)
     }
 
     /// Whether a job holds a disk.
@@ -72,7 +89,7 @@ impl Fleet {
     /// How many disks there are, one of two jobs twice.
     #[must_use]
     pub fn size(&self) -> usize {
-        self.rosters.values().map(Roster::len).sum()
+        self.rosters.values().map(|roster| roster.len()).sum()
     }
 }
 

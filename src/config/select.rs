@@ -24,7 +24,7 @@ pub(super) fn which(fields: &mut Fields<'_>, mistakes: &mut Mistakes) -> Option<
         (None, Some(node)) => {
             let of = conditions(node, "select", mistakes);
             let (but_disks, but) = exclude.map(|node| excluded(node, mistakes)).unwrap_or_default();
-            of.map(|of| Disks::Selected(Selection { of, but_disks, but }))
+            of.map(|of| Disks::Selected(Box::new(Selection { of, but_disks, but })))
         }
         (Some(_), Some(node)) => {
             add(mistakes, node, "`select` and `disks` in one job; expected one of them".to_owned());

@@ -18,7 +18,7 @@ use super::rounds::{Rounds, Turn};
 use crate::app::App;
 use crate::cloud::{Cloud, FoundDisk, narrowed};
 use crate::config::{Config, Disks, Job};
-use crate::journal::{Change, Held, SharedError};
+use crate::journal::{Change, Held, Inventory, SharedError};
 use crate::report::{Event, Kind, counted};
 
 /// The task.
@@ -96,6 +96,9 @@ struct Round {
     done: Arc<Mutex<Done>>,
 }
 
+/// A job that selects its disks.
+type Selecting<'a> = (&'a Job, &'a Selection);
+
 /// Why a job's disks are not known anew.
 enum Trouble {
     /// The cloud did not say.
@@ -147,10 +150,8 @@ impl Round {
     /// of the others; of several problems, the first.
     async fn list_all(&self) -> Result<(), Trouble> {
         let mut outcome = Ok(());
-        let mut listings: Vec<(Vec<Filter>, Vec<(&Job, &Selection)>)> = Vec::new();
-        let jobs =
-            self.config.jobs.iter().filter(|job| job.target == self.turn.target && job.wants_discovery());
-        for job in jobs {
+        let mut listings: Vec<(Vec<Filter>, Vec<Selecting<'_>>)> = Vec::new();
+        for job in self.jobs() {
             match &job.disks {
                 Disks::Listed(disks) => outcome = outcome.and(self.attached(job, disks).await),
                 Disks::Selected(selection) => {
@@ -172,8 +173,11 @@ impl Round {
                 Err(problem) => outcome = outcome.and(Err(problem.into())),
             }
         }
-        let inventory = self.app.parts.journal.read(|store| store.inventory()).await?;
-        self.app.replace_fleet(&inventory);
+        let mut news = Inventory::default();
+        for job in self.jobs() {
+            news.jobs.extend(self.held(job).await?.map(|held| (job.name.clone(), held)));
+        }
+        self.app.update_fleet(&news);
         outcome
     }
 
@@ -211,6 +215,11 @@ impl Round {
         news.left.retain(|disk| !named.contains(disk));
         self.write(job, String::new(), &news).await?;
         Ok(())
+    }
+
+    /// The jobs of the round.
+    fn jobs(&self) -> impl Iterator<Item = &Job> {
+        self.config.jobs.iter().filter(|job| job.target == self.turn.target && job.wants_discovery())
     }
 
     async fn held(&self, job: &Job) -> Result<Option<Held>, SharedError> {

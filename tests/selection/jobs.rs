@@ -180,6 +180,25 @@ async fn a_reload_that_selects_others_is_carried_out_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_job_that_named_its_disks_keeps_them_until_those_that_it_selects_are_listed() {
+    let named =
+        NIGHTLY.replace("select: { tags: { backup: nightly } }", "disks: [disk-00000000, disk-00000001]");
+    let world = World::new(Setup { config: &named, ..nightly(3) });
+    let daemon = world.start().await;
+    world.until("2026-11-25T18:29:55Z").await;
+    let unavailable = Effect::Error { code: "InternalError".to_owned(), message: "as scripted".to_owned() };
+    let listing = Rule { until_ms: Some(600_000), ..Rule::on("DescribeDisks", unavailable) };
+    world.world.sim.set_faults(vec![listing]);
+    world.reload(&daemon, NIGHTLY).await;
+    world.until("2026-11-25T18:39:00Z").await;
+    assert_eq!(world.good(SECOND).await, ids(0..2));
+    world.until("2026-11-26T19:00:00Z").await;
+    assert_eq!(world.good("2026-11-26T18:30:00Z").await, ids(0..3));
+    assert_eq!(world.rows().await.len(), 2 + 2 + 3);
+    world.stop(daemon).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_journal_is_not_known_to_be_whole_before_the_disks_are() {
     let world = World::new(nightly(3));
     let daemon = world.start().await;
@@ -190,12 +209,14 @@ async fn a_journal_is_not_known_to_be_whole_before_the_disks_are() {
     world.world.lose_journal().unwrap();
     let unavailable = Effect::Error { code: "InternalError".to_owned(), message: "as scripted".to_owned() };
     let listing = Rule { until_ms: Some(600_000), ..Rule::on("DescribeDisks", unavailable) };
+    world.until("2026-11-25T18:40:00Z").await;
     world.world.sim.set_faults(vec![listing]);
     let daemon = world.start().await;
-    world.until("2026-11-24T20:00:00Z").await;
-    // What was found in the cloud is known again, and made again is nothing.
+    world.until("2026-11-25T20:00:00Z").await;
+    // What was found in the cloud is known again, and what was due since is made.
     assert_eq!(world.good(FIRST).await, ids(0..3));
-    assert_eq!(world.world.sim.ledger().backups.len(), 3);
+    assert_eq!(world.good(SECOND).await, ids(0..3));
+    assert_eq!(world.world.sim.ledger().backups.len(), 6);
     world.stop(daemon).await;
 }
 

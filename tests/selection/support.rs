@@ -23,6 +23,7 @@ pub(crate) struct World {
 }
 
 /// What a world starts from.
+#[derive(Default)]
 pub(crate) struct Setup<'a> {
     /// `targets` and `jobs` of the configuration.
     pub(crate) config: &'a str,
@@ -31,19 +32,6 @@ pub(crate) struct Setup<'a> {
     pub(crate) faults: Vec<Rule>,
     pub(crate) network: Network,
     pub(crate) choices: cbs_sim::Choices,
-}
-
-impl Default for Setup<'_> {
-    fn default() -> Self {
-        Self {
-            config: "",
-            disks: Vec::new(),
-            accounts: &[],
-            faults: Vec::new(),
-            network: Network::default(),
-            choices: cbs_sim::Choices::default(),
-        }
-    }
 }
 
 pub(crate) fn config(rest: &str) -> Config {
