@@ -4,7 +4,7 @@
 //! hold state about runs: that is the journal's.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -82,7 +82,7 @@ pub struct App {
     /// When each disk's backups were last listed by this process, by the monotonic clock.
     listed: Mutex<BTreeMap<TargetName, BTreeMap<DiskId, Duration>>>,
     /// The journal follows the configuration in force.
-    pub in_line: AtomicBool,
+    pub in_line: InLine,
     unwritable: AtomicBool,
 }
 
@@ -90,6 +90,42 @@ struct InForce {
     settings: Arc<Settings>,
     /// By the monotonic clock.
     since: Duration,
+}
+
+/// Whether the journal follows the configuration in force: how often that was asked for, and up to which of those
+/// times it is done.
+pub struct InLine {
+    asked: AtomicU64,
+    done: AtomicU64,
+}
+
+impl Default for InLine {
+    fn default() -> Self {
+        Self { asked: AtomicU64::new(1), done: AtomicU64::new(0) }
+    }
+}
+
+impl InLine {
+    /// Asks for it: something has changed.
+    pub fn ask(&self) {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whether it is so.
+    pub fn is_so(&self) -> bool {
+        self.wanted().is_none()
+    }
+
+    /// Up to which time it is to be done, if it is.
+    pub fn wanted(&self) -> Option<u64> {
+        let asked = self.asked.load(Ordering::Relaxed);
+        (asked != self.done.load(Ordering::Relaxed)).then_some(asked)
+    }
+
+    /// It is done, up to what was wanted when that began.
+    pub fn done(&self, wanted: u64) {
+        self.done.store(wanted, Ordering::Relaxed);
+    }
 }
 
 /// A bell for each task.
@@ -158,7 +194,7 @@ impl App {
             stop: CancellationToken::new(),
             in_force: RwLock::new(in_force),
             listed: Mutex::default(),
-            in_line: AtomicBool::new(false),
+            in_line: InLine::default(),
             unwritable: AtomicBool::new(false),
         })
     }
@@ -178,7 +214,7 @@ impl App {
     pub fn replace_settings(&self, settings: Settings) {
         let in_force = InForce { settings: Arc::new(settings), since: self.parts.time.clock().mono() };
         *self.in_force.write().unwrap_or_else(PoisonError::into_inner) = in_force;
-        self.in_line.store(false, Ordering::Relaxed);
+        self.in_line.ask();
         self.pokes.all();
     }
 
@@ -191,7 +227,7 @@ impl App {
         let settings = Settings { config: Arc::clone(config), clouds: clouds.clone(), fleet };
         *in_force = InForce { settings: Arc::new(settings), since };
         drop(in_force);
-        self.in_line.store(false, Ordering::Relaxed);
+        self.in_line.ask();
         self.pokes.all();
     }
 

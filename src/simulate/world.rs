@@ -252,7 +252,7 @@ impl Living {
     /// Whether it has read its configuration into the journal, and believes its clock.
     #[must_use]
     pub fn is_in_line(&self) -> bool {
-        self.app.in_line.load(Ordering::Relaxed) && self.app.parts.time.is_trusted()
+        self.app.in_line.is_so() && self.app.parts.time.is_trusted()
     }
 
     /// Makes its watcher look at the clock, as it does each second where nothing is simulated.

@@ -4,7 +4,6 @@
 //! (invariant 1). What is due is always computed from the configuration and the watermark, never remembered.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use backup_core::catch_up::{CaughtUp, catch_up};
@@ -35,12 +34,13 @@ impl Task for Plan {
     }
 
     async fn step(&mut self, app: &Arc<App>, _: &mut InFlight) -> Duration {
-        if !app.in_line.swap(true, Ordering::Relaxed)
-            && let Err(error) = sync::sync(app).await
-        {
-            app.in_line.store(false, Ordering::Relaxed);
-            app.journal_fault(&error);
-            return Duration::from_secs(1);
+        if let Some(wanted) = app.in_line.wanted() {
+            if let Err(error) = sync::sync(app).await {
+                app.journal_fault(&error);
+                return Duration::from_secs(1);
+            }
+            app.in_line.done(wanted);
+            app.pokes.all();
         }
         loop {
             let now = app.now().wall;

@@ -99,10 +99,13 @@ impl Task for Reconcile {
                 wait = wait.min(rest);
             }
         }
-        if behind && all_listed && mono >= settled && app.write(Change::CaughtUp).await.is_ok() {
+        let wait = wait.min(self.let_begin(app, mono, all_listed));
+        // Not before the jobs have begun: where the journal was lost, after what was recovered.
+        let begun = !self.fresh.load(Ordering::Relaxed) && app.in_line.is_so();
+        if behind && all_listed && begun && mono >= settled && app.write(Change::CaughtUp).await.is_ok() {
             app.pokes.submit.notify_one();
         }
-        wait.min(self.let_begin(app, mono, all_listed))
+        wait
     }
 }
 
@@ -118,7 +121,7 @@ impl Reconcile {
         }
         self.fresh.store(false, Ordering::Relaxed);
         self.lined_up = Some(mono);
-        app.in_line.store(false, Ordering::Relaxed);
+        app.in_line.ask();
         app.pokes.plan.notify_one();
         Duration::MAX
     }

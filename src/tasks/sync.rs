@@ -85,9 +85,7 @@ pub async fn sync(app: &App) -> Result<(), SharedError> {
         app.write(Change::Forget(gone)).await?;
     }
     remove_waiting(app, &settings, &in_doubt).await?;
-    tidy_up(app, config).await?;
-    app.pokes.all();
-    Ok(())
+    tidy_up(app, config).await
 }
 
 /// Watermarks of jobs that were renamed go on under the new name; runs stay under the old one, which goes on with them.
