@@ -4,20 +4,23 @@
 //! hold state about runs: that is the journal's.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
+use backup_core::retention::Keep;
 use backup_core::run::State;
-use backup_core::{DiskId, Run, Step, TargetName, next_step};
+use backup_core::{DiskId, JobName, Run, Step, TargetName, next_step};
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Time;
 use crate::cloud::Cloud;
-use crate::config::Config;
-use crate::journal::{Change, Journal, SharedError};
+use crate::config::{Config, Job};
+use crate::fleet::Fleet;
+use crate::journal::{Change, Inventory, Journal, SharedError};
 use crate::random::Random;
 use crate::report::{Event, Kind, Report, chain};
 
@@ -56,6 +59,28 @@ pub struct Settings {
     pub config: Arc<Config>,
     /// The targets' clients; those of targets that are gone stay while runs of theirs are under way.
     pub clouds: BTreeMap<TargetName, Cloud>,
+    /// Which disks its jobs hold.
+    pub fleet: Fleet,
+}
+
+impl Settings {
+    /// A configuration with its clients, and the disks of its jobs as far as the inventory knows them.
+    #[must_use]
+    pub fn new(config: Arc<Config>, clouds: BTreeMap<TargetName, Cloud>, inventory: &Inventory) -> Self {
+        let fleet = Fleet::resolve(&config, inventory);
+        Self { config, clouds, fleet }
+    }
+
+    /// What a job keeps on a disk, and in which zone its days are; none of a job that is not there, or does not hold
+    /// the disk. Targets do not matter: two may lead to one account.
+    #[must_use]
+    pub fn rules(&self, job: &JobName, disk: &DiskId) -> Option<(Keep, TimeZone)> {
+        if job.is_manual() {
+            return Some((Keep::default(), TimeZone::UTC));
+        }
+        let holds = |known: &&Job| known.name == *job && self.fleet.holds(job, disk);
+        self.config.jobs.iter().find(holds).map(Job::rules)
+    }
 }
 
 /// What tasks share.
@@ -70,7 +95,7 @@ pub struct App {
     /// When each disk's backups were last listed by this process, by the monotonic clock.
     listed: Mutex<BTreeMap<TargetName, BTreeMap<DiskId, Duration>>>,
     /// The journal follows the configuration in force.
-    pub in_line: AtomicBool,
+    pub in_line: InLine,
     unwritable: AtomicBool,
 }
 
@@ -78,6 +103,42 @@ struct InForce {
     settings: Arc<Settings>,
     /// By the monotonic clock.
     since: Duration,
+}
+
+/// Whether the journal follows the configuration in force: how often that was asked for, and up to which of those
+/// times it is done.
+pub struct InLine {
+    asked: AtomicU64,
+    done: AtomicU64,
+}
+
+impl Default for InLine {
+    fn default() -> Self {
+        Self { asked: AtomicU64::new(1), done: AtomicU64::new(0) }
+    }
+}
+
+impl InLine {
+    /// Asks for it: something has changed.
+    pub fn ask(&self) {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whether it is so.
+    pub fn is_so(&self) -> bool {
+        self.wanted().is_none()
+    }
+
+    /// Up to which time it is to be done, if it is.
+    pub fn wanted(&self) -> Option<u64> {
+        let asked = self.asked.load(Ordering::Relaxed);
+        (asked != self.done.load(Ordering::Relaxed)).then_some(asked)
+    }
+
+    /// It is done, up to what was wanted when that began.
+    pub fn done(&self, wanted: u64) {
+        self.done.store(wanted, Ordering::Relaxed);
+    }
 }
 
 /// A bell for each task.
@@ -105,14 +166,30 @@ pub struct Pokes {
     pub room: Notify,
     /// The one's that says which quotas will not do.
     pub preflight: Notify,
+    /// The one's that lists disks.
+    pub discover: Notify,
 }
 
 impl Pokes {
     /// Rings all of them.
     pub fn all(&self) {
-        let Self { plan, submit, track, tell, watch, compact, reconcile, retain, room, preflight, restore } =
-            self;
-        for bell in [plan, submit, track, tell, watch, compact, reconcile, retain, room, preflight, restore] {
+        let Self {
+            plan,
+            submit,
+            track,
+            tell,
+            watch,
+            compact,
+            reconcile,
+            retain,
+            room,
+            preflight,
+            restore,
+            discover,
+        } = self;
+        for bell in
+            [plan, submit, track, tell, watch, compact, reconcile, retain, room, preflight, restore, discover]
+        {
             bell.notify_one();
         }
     }
@@ -147,7 +224,7 @@ impl App {
             stop: CancellationToken::new(),
             in_force: RwLock::new(in_force),
             listed: Mutex::default(),
-            in_line: AtomicBool::new(false),
+            in_line: InLine::default(),
             unwritable: AtomicBool::new(false),
         })
     }
@@ -167,7 +244,20 @@ impl App {
     pub fn replace_settings(&self, settings: Settings) {
         let in_force = InForce { settings: Arc::new(settings), since: self.parts.time.clock().mono() };
         *self.in_force.write().unwrap_or_else(PoisonError::into_inner) = in_force;
-        self.in_line.store(false, Ordering::Relaxed);
+        self.in_line.ask();
+        self.pokes.all();
+    }
+
+    /// Jobs were listed: what the inventory says of these is in force from now on.
+    pub fn update_fleet(&self, news: &Inventory) {
+        let since = self.parts.time.clock().mono();
+        let mut in_force = self.in_force.write().unwrap_or_else(PoisonError::into_inner);
+        let Settings { config, clouds, fleet } = &*in_force.settings;
+        let Some(fleet) = fleet.with(config, news) else { return };
+        let settings = Settings { config: Arc::clone(config), clouds: clouds.clone(), fleet };
+        *in_force = InForce { settings: Arc::new(settings), since };
+        drop(in_force);
+        self.in_line.ask();
         self.pokes.all();
     }
 

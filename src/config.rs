@@ -9,6 +9,7 @@ mod jobs;
 mod layers;
 mod mistakes;
 mod read;
+mod select;
 mod targets;
 mod tree;
 
@@ -21,9 +22,11 @@ use backup_core::retention::Keep;
 use backup_core::retry::RetryPolicy;
 use backup_core::run::{Policy, WhenFull};
 use backup_core::schedule::{self, Blackout, Schedule};
-use backup_core::{DiskId, JobName, Owner, TargetName};
+use backup_core::selection::Selection;
+use backup_core::{DiskId, InstanceId, JobName, Owner, TargetName};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use serde::{Deserialize, Serialize};
 
 pub use mistakes::ConfigErrors;
 
@@ -42,6 +45,8 @@ pub struct Config {
     pub settle: Duration,
     /// How long ended runs stay in the journal.
     pub history_keep: Duration,
+    /// How often the disks that jobs select are listed.
+    pub discover_every: Duration,
     /// Added to the spacing of calls, against the network's jitter. Read at start alone.
     pub guard: Duration,
     /// How setbacks are waited out. Read at start alone.
@@ -140,7 +145,13 @@ pub struct Job {
     /// The account and region.
     pub target: TargetName,
     /// The disks.
-    pub disks: Vec<DiskId>,
+    pub disks: Disks,
+    /// How many percent of the selected disks may leave at once.
+    pub max_loss: u32,
+    /// In a full lane, runs of a job with a higher number start first.
+    pub priority: u32,
+    /// The job's name before: its watermarks go on under the new one.
+    pub was: Option<JobName>,
     /// When it is due.
     pub schedule: Schedule,
     /// What follows downtime.
@@ -149,6 +160,8 @@ pub struct Job {
     pub start_within: Duration,
     /// Over how long the starts of its disks are spread.
     pub spread: Duration,
+    /// Whether the disks of one instance start at one instant.
+    pub together: bool,
     /// When nothing may start.
     pub blackout: Vec<Blackout>,
     /// How long a backup may take.
@@ -161,7 +174,21 @@ pub struct Job {
     pub keep: Keep,
 }
 
+/// Which disks a job is about. What is in force is `crate::fleet::Fleet`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Disks {
+    /// These.
+    Listed(Vec<DiskId>),
+    /// Those that are such, as the cloud lists them.
+    Selected(Box<Selection>),
+}
+
 impl Job {
+    /// How many percent of its disks may leave a job at once, where nothing is said.
+    pub const MAX_LOSS: u32 = 20;
+    /// The priority of a job, where nothing is said, and of runs that a person asks for on a disk that no job holds.
+    pub const PRIORITY: u32 = 50;
     /// How long after its start an attempt may begin, where nothing is said.
     pub const START_WITHIN: Duration = Duration::from_secs(6 * 3600);
     /// How long a backup may take, where nothing is said.
@@ -184,10 +211,17 @@ impl Job {
         (self.keep.clone(), self.schedule.zone().clone())
     }
 
-    /// When a run that is due at `due` starts on `disk`.
+    /// When a run that is due at `due` starts on `disk`, which is attached to `instance`.
     #[must_use]
-    pub fn start_at(&self, disk: &DiskId, due: Timestamp) -> Timestamp {
-        schedule::start_at(due, &self.name, disk, self.spread, &self.blackout, self.schedule.zone())
+    pub fn start_at(&self, disk: &DiskId, instance: Option<&InstanceId>, due: Timestamp) -> Timestamp {
+        let id = instance.filter(|_| self.together).map_or(disk.as_str(), InstanceId::as_str);
+        schedule::start_at(due, &self.name, id, self.spread, &self.blackout, self.schedule.zone())
+    }
+
+    /// Whether the cloud is to be asked which disks these are, or where they are attached.
+    #[must_use]
+    pub fn wants_discovery(&self) -> bool {
+        self.together || matches!(self.disks, Disks::Selected(_))
     }
 
     /// Until when a blackout holds a run of this job whose start was `start`.

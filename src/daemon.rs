@@ -11,8 +11,9 @@ use tokio::task::JoinSet;
 use crate::app::App;
 use crate::tasks::driver::{Pulse, drive};
 use crate::tasks::{
-    compact::Compact, plan::Plan, preflight::Preflight, reconcile::Reconcile, restore, restore::Restores,
-    retain::Retain, room::MakeRoom, submit::Submit, tell::Tell, track::Track, watch::Watch,
+    compact::Compact, discover::Discover, plan::Plan, preflight::Preflight, reconcile::Reconcile, restore,
+    restore::Restores, retain::Retain, room::MakeRoom, submit::Submit, tell::Tell, track::Track,
+    watch::Watch,
 };
 
 /// A task that has not moved for so long hangs: its sleeps are far shorter.
@@ -32,10 +33,19 @@ impl Daemon {
     pub fn start(app: Arc<App>) -> Self {
         let mut daemon = Self::start_without_planning(app);
         daemon.spawn(Plan);
+        daemon.spawn(Discover::default());
         daemon.spawn(Reconcile::default());
         daemon.spawn(Compact::default());
         daemon.spawn(Preflight::default());
         daemon.spawn(Retain::default());
+        daemon
+    }
+
+    /// Starts no more than what takes up requests. Runs that come of any wait for a daemon.
+    #[must_use]
+    pub fn start_to_answer(app: Arc<App>) -> Self {
+        let mut daemon = Self { app, tasks: JoinSet::new(), pulses: Vec::new() };
+        daemon.spawn(Watch::default());
         daemon
     }
 

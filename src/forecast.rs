@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use backup_core::retention::Point;
 use backup_core::run::Sighting;
-use backup_core::{DiskId, forecast};
+use backup_core::{DiskId, InstanceId, forecast};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use crate::cloud::identity;
 use crate::config::{Config, Job};
+use crate::fleet::{Fleet, OnRoster};
 use crate::journal::Listed;
 
 /// The zone of the jobs, where they share one; else UTC.
@@ -27,13 +28,14 @@ pub fn zone(config: &Config) -> TimeZone {
 
 /// What a configuration leads to, from what the disks have.
 #[must_use]
-pub fn scene(
-    config: &Config,
+pub fn scene<'a>(
+    config: &'a Config,
+    fleet: &'a Fleet,
     disks: BTreeMap<DiskId, forecast::Disk>,
     (from, until): (Timestamp, Timestamp),
     takes: Duration,
     zone: TimeZone,
-) -> forecast::Scene<'_> {
+) -> forecast::Scene<'a> {
     // A lane is shared by who calls one host as one caller, at the lowest of the rates.
     let mut lanes: BTreeMap<(String, &str), (usize, u32)> = BTreeMap::new();
     for target in config.targets.values() {
@@ -47,7 +49,8 @@ pub fn scene(
         let target = config.targets.get(&job.target)?;
         lanes.get(&(identity(&target.credentials), &*target.endpoint)).map(|(place, _)| *place)
     };
-    let jobs = config.jobs.iter().filter_map(|job| Some(as_forecast(config, job, lane_of(job)?))).collect();
+    let jobs =
+        config.jobs.iter().filter_map(|job| Some(as_forecast(config, fleet, job, lane_of(job)?))).collect();
     let mut spacings: Vec<(usize, Duration)> = lanes
         .values()
         .map(|(place, rate)| (*place, Duration::from_secs(1) / (*rate).max(1) + config.guard))
@@ -57,10 +60,14 @@ pub fn scene(
     forecast::Scene { jobs, lanes, disks, from, until, takes, settle: config.settle, zone }
 }
 
-fn as_forecast<'a>(config: &Config, job: &'a Job, lane: usize) -> forecast::Job<'a> {
+fn as_forecast<'a>(config: &Config, fleet: &'a Fleet, job: &'a Job, lane: usize) -> forecast::Job<'a> {
+    let on_job = |OnRoster { disk, instance }: &'a OnRoster| {
+        let spread_by = instance.as_ref().filter(|_| job.together).map_or(disk.as_str(), InstanceId::as_str);
+        forecast::OnJob { disk, spread_by }
+    };
     forecast::Job {
         name: &job.name,
-        disks: &job.disks,
+        disks: fleet.of(&job.name).disks().map(on_job).collect(),
         lane,
         schedule: &job.schedule,
         missed: job.missed,
@@ -74,9 +81,10 @@ fn as_forecast<'a>(config: &Config, job: &'a Job, lane: usize) -> forecast::Job<
 
 /// The jobs' disks, without backups and of this quota.
 #[must_use]
-pub fn assumed(config: &Config, quota: Option<u64>) -> BTreeMap<DiskId, forecast::Disk> {
+pub fn assumed(config: &Config, fleet: &Fleet, quota: Option<u64>) -> BTreeMap<DiskId, forecast::Disk> {
     let disk = forecast::Disk { quota, ..forecast::Disk::default() };
-    config.jobs.iter().flat_map(|job| &job.disks).map(|id| (id.clone(), disk.clone())).collect()
+    let on_rosters = config.jobs.iter().flat_map(|job| fleet.of(&job.name).disks());
+    on_rosters.map(|on| (on.disk.clone(), disk.clone())).collect()
 }
 
 /// The point that a listed backup is, where it is ours.

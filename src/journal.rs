@@ -14,8 +14,9 @@ use tokio::sync::oneshot;
 
 pub use sqlite::Sqlite;
 pub use store::{
-    Answer, Change, Deletion, Filter, Gap, JournalError, Listed, Quota, Request, RestoreAsk, RestoreRow, Row,
-    Stage, Standing, Store, Subject, ToAttend, Watermark, Which,
+    Answer, Change, Deletion, Filter, Gap, Held, Inspected, InspectedDisk, Inventory, JournalError, Listed,
+    Quota, Request, RestoreAsk, RestoreRow, Row, Stage, Standing, Store, Subject, ToAttend, ToInspect,
+    Watermark, Which,
 };
 
 /// The journal's file inside the state directory.
@@ -36,6 +37,9 @@ pub struct Journal {
     store: Arc<Mutex<Box<dyn Store>>>,
     queue: Arc<Mutex<Vec<Pending>>>,
     turn: Arc<tokio::sync::Mutex<()>>,
+    /// One thread is enough for a store that does one thing at a time: others would only wait for it, each with its
+    /// stack and an arena of memory.
+    thread: Arc<tokio::sync::Mutex<()>>,
     blocking: Blocking,
     gate: Arc<dyn Gate>,
 }
@@ -71,6 +75,7 @@ impl Journal {
             store: Arc::new(Mutex::new(store)),
             queue: Arc::default(),
             turn: Arc::default(),
+            thread: Arc::default(),
             blocking,
             gate: Arc::new(Open),
         }
@@ -126,6 +131,7 @@ impl Journal {
         match self.blocking {
             Blocking::Inline => Ok(work()),
             Blocking::Pool => {
+                let _thread = self.thread.lock().await;
                 tokio::task::spawn_blocking(work).await.map_err(|_| Arc::new(JournalError::Gone))
             }
         }

@@ -6,6 +6,7 @@ pub mod clock;
 pub mod cloud;
 pub mod config;
 pub mod daemon;
+pub mod fleet;
 pub mod forecast;
 pub mod heartbeat;
 pub mod journal;

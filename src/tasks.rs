@@ -6,7 +6,9 @@
 pub mod attend;
 pub mod clock_check;
 pub mod compact;
+pub mod discover;
 pub mod driver;
+pub mod inspect;
 pub mod look;
 pub mod plan;
 pub mod preflight;
@@ -16,6 +18,7 @@ pub mod requests;
 pub mod restore;
 pub mod retain;
 pub mod room;
+pub mod rounds;
 pub mod submit;
 pub mod sync;
 pub mod tell;

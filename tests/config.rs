@@ -27,6 +27,10 @@ fn the_sample_states_the_defaults() {
     assert_eq!(sample.settle, minimal.settle);
     assert_eq!(sample.history_keep, minimal.history_keep);
     assert_eq!(sample.state_dir, minimal.state_dir);
+    assert_eq!(sample.discover_every, minimal.discover_every);
+    // Of the job that states it.
+    let selecting = sample.jobs.iter().find(|job| job.name.as_str() == "tagged").unwrap();
+    assert_eq!(selecting.max_loss, minimal.jobs[0].max_loss);
     let default = sample.default_target().unwrap();
     assert_eq!(sample.targets[default], minimal.targets[default]);
 }

@@ -5,11 +5,13 @@
 use std::time::Duration;
 
 use backup_core::restore::{self, Restore};
-use backup_core::retry::RetryPolicy;
+use backup_core::retry::{Class, RetryPolicy};
 use backup_core::run::{Policy, Poll, Reply, Sighting, Skip, State, WhenFull};
-use backup_core::{Now, Run};
+use backup_core::selection::Member;
+use backup_core::{DiskId, JobName, Now, Run};
 use cbs_backupd::journal::{
-    Change, FILE, Filter, Journal, RestoreRow, Row, Sqlite, Stage, Store, Subject, Watermark,
+    Answer, Change, FILE, Filter, Inventory, Journal, Request, RestoreRow, Row, Sqlite, Stage, Store,
+    Subject, Watermark,
 };
 use jiff::Timestamp;
 
@@ -300,5 +302,87 @@ fn a_run_and_a_restore_never_hold_one_disk_at_once_nor_do_two_restores() {
         assert_eq!(open(&*store), [1, 2, 3]);
         store.apply(&[Change::RestoreReported(1), Change::RestoreReported(2)]).unwrap();
         assert_eq!(open(&*store), [2, 3]);
+    }
+}
+
+#[test]
+fn the_inventory_is_as_it_was_listed_last() {
+    let member = |missing| Member { instance: Some("ins-1".parse().unwrap()), missing };
+    let (db, one, two): (JobName, DiskId, DiskId) =
+        ("db".parse().unwrap(), "disk-1".parse().unwrap(), "disk-2".parse().unwrap());
+    let listed =
+        |target: &str, selection: &str, changed: &[(&DiskId, Member)], left: &[&DiskId]| Change::Listed {
+            job: db.clone(),
+            target: target.parse().unwrap(),
+            selection: selection.to_owned(),
+            changed: changed.iter().map(|(disk, member)| ((*disk).clone(), member.clone())).collect(),
+            left: left.iter().map(|disk| (*disk).clone()).collect(),
+            at: at(5),
+        };
+    for (mut store, _folder) in stores() {
+        assert_eq!(store.held(&db).unwrap(), None);
+        store
+            .apply(&[listed(
+                "a",
+                "x",
+                &[(&one, member(0)), (&two, Member { instance: None, missing: 0 })],
+                &[],
+            )])
+            .unwrap();
+        store.apply(&[listed("b", "y", &[(&one, member(2))], &[&two])]).unwrap();
+        let held = store.held(&db).unwrap().unwrap();
+        assert_eq!((held.target.as_str(), &*held.selection), ("b", "y"));
+        assert_eq!(held.disks, [(one.clone(), member(2))].into());
+        assert_eq!(store.inventory().unwrap().jobs, [(db.clone(), held)].into());
+        store.apply(&[Change::Unlist(vec![db.clone()])]).unwrap();
+        assert_eq!(store.inventory().unwrap(), Inventory::default());
+        // Of a job that was not listed there is no disk, though it comes back.
+        store.apply(&[listed("a", "x", &[], &[])]).unwrap();
+        assert!(store.held(&db).unwrap().unwrap().disks.is_empty());
+    }
+}
+
+#[test]
+fn a_higher_priority_goes_first_but_after_what_was_begun() {
+    let of = |job: &str, disk: u32, start: i64| row(&format!("{job}/disk-{disk}/19700101T000010Z"), start);
+    for (mut store, _folder) in stores() {
+        let ranks = [("high", 1), ("low", -1)].map(|(job, rank)| (job.parse().unwrap(), rank));
+        store.apply(&[Change::Priorities(ranks.into())]).unwrap();
+        let rows =
+            [of("low", 1, 11), of("usual", 2, 12), of("high", 3, 14), of("high", 4, 13), of("low", 5, 20)];
+        store.apply(&rows.map(Change::Ask)).unwrap();
+        // The last one was tried and put off.
+        let begun = found(&*store, Stage::Waiting, 20).pop().unwrap().run.begin(&now(20)).unwrap();
+        assert_eq!(begun.id.disk.as_str(), "disk-5");
+        let busy = Reply::Setback {
+            class: Class::Busy,
+            code: None,
+            unknown: false,
+            sign_of_ours: false,
+            hint: None,
+        };
+        let put_off = begun.clone().reply(&now(21), busy, 0, &RetryPolicy::default()).unwrap();
+        store
+            .apply(&[begin(begun, 20), Change::Save { run: put_off, attend_at: at(25), now: at(21) }])
+            .unwrap();
+        let order = |store: &dyn Store| -> Vec<String> {
+            found(store, Stage::Waiting, 30).iter().map(|row| row.run.id.disk.to_string()).collect()
+        };
+        assert_eq!(order(&*store), ["disk-5", "disk-4", "disk-3", "disk-2", "disk-1"]);
+        store.apply(&[Change::Priorities(Vec::new())]).unwrap();
+        assert_eq!(order(&*store), ["disk-5", "disk-1", "disk-2", "disk-4", "disk-3"]);
+    }
+}
+
+#[test]
+fn an_answer_that_was_read_is_forgotten() {
+    for (mut store, _folder) in stores() {
+        let body = Request::Inspect { jobs: Vec::new() };
+        store.apply(&[Change::Request { request_id: "once".to_owned(), body, made_at: at(1) }]).unwrap();
+        let number = store.request_number("once").unwrap().unwrap();
+        store.apply(&[Change::Answer(number, Answer::Fleet { jobs: Vec::new() })]).unwrap();
+        assert_eq!(store.answer(number).unwrap(), Some(Answer::Fleet { jobs: Vec::new() }));
+        store.apply(&[Change::Heard(number)]).unwrap();
+        assert_eq!((store.answer(number).unwrap(), store.request_number("once").unwrap()), (None, None));
     }
 }

@@ -9,7 +9,9 @@ use std::sync::Arc;
 use cbs_backupd::app::{App, Idle, Parts, Settings};
 use cbs_backupd::clock::{SteppedClock, Time};
 use cbs_backupd::config::Config;
-use cbs_backupd::journal::{Answer, Blocking, Change, FILE, Filter, Journal, Request, Row, Sqlite};
+use cbs_backupd::journal::{
+    Answer, Blocking, Change, FILE, Filter, Inventory, Journal, Request, Row, Sqlite,
+};
 use cbs_backupd::random::Random;
 use cbs_backupd::report::{Event, Report};
 use cbs_backupd::tasks::requests::take_up_all;
@@ -34,7 +36,7 @@ fn app(folder: &Path) -> Arc<App> {
         report: Arc::new(Deaf),
         idle: Idle::default(),
     };
-    App::new(parts, Settings { config, clouds: BTreeMap::new() })
+    App::new(parts, Settings::new(config, BTreeMap::new(), &Inventory::default()))
 }
 
 async fn ask(app: &App, request_id: &str, body: Request) -> i64 {

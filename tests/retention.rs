@@ -324,7 +324,7 @@ async fn prune_heeds_disk_and_job_and_waits_for_no_daemon_to_have_done_it() {
     tokio::time::sleep(2 * HOUR).await;
     let keep = "    keep: { last: 1 }\n";
     world.set_config(config(&(job("db", "disk-1, disk-2", keep) + &job("web", "disk-1, disk-2", keep))));
-    living.reload(&world).unwrap();
+    living.reload(&world).await.unwrap();
     let only = Asked {
         disk: Some("disk-2".parse().unwrap()),
         job: Some("web".parse().unwrap()),
@@ -413,7 +413,7 @@ async fn a_job_that_goes_leaves_its_backups_and_one_without_keep_deletes_nothing
     let living = start(&world).await;
     tokio::time::sleep(HOUR).await;
     world.set_config(config(&job("web", "disk-2", "")));
-    living.reload(&world).unwrap();
+    living.reload(&world).await.unwrap();
     tokio::time::sleep(4 * DAY).await;
     living.stop().await;
     assert_eq!((names(&world, "disk-1").len(), names(&world, "disk-2").len()), (1, 5));
@@ -447,7 +447,7 @@ async fn what_was_to_go_and_is_kept_after_all_is_said_to_be_gone_when_another_de
     tokio::time::sleep(DAY + 2 * HOUR).await;
     assert_eq!(said(&world, Kind::RetentionFailed).len(), 1);
     world.set_config(config(&daily("disk-1", "{ last: 9 }")));
-    living.reload(&world).unwrap();
+    living.reload(&world).await.unwrap();
     tokio::time::sleep(7 * HOUR).await;
     let first = ids(&world, "disk-1");
     assert_eq!(first.len(), 2);
@@ -472,7 +472,7 @@ async fn a_reload_stops_what_the_old_rules_had_begun() {
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
     world.set_config(config(&daily("disk-1", "{ last: 30 }")));
-    living.reload(&world).unwrap();
+    living.reload(&world).await.unwrap();
     tokio::time::sleep(DAY / 2).await;
     living.stop().await;
     assert_eq!(world.sim.ledger().requests_of(DELETE).count(), 1);

@@ -3,13 +3,15 @@
 #![expect(clippy::unwrap_used, reason = "a test's helpers fail as its body does")]
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use backup_core::run::{Policy, Skip, State, WhenFull};
 use backup_core::schedule::Schedule;
 use backup_core::{Facts, Now, Run, Step, next_step};
+use cbs_backupd::app::Settings;
 use cbs_backupd::config::{Config, Job};
-use cbs_backupd::journal::{Change, Watermark};
+use cbs_backupd::journal::{Change, Inventory, Watermark};
 use cbs_backupd::tasks::plan::plan;
 use jiff::civil::DateTime;
 use jiff::tz::{TimeZone, TimeZoneDatabase};
@@ -108,7 +110,7 @@ fn runs_start_as_said() {
             Some(due),
             "not due: {row:?}"
         );
-        let start = job.start_at(&DISK.parse().unwrap(), due);
+        let start = job.start_at(&DISK.parse().unwrap(), None, due);
         assert_eq!(show(start, zone, "%F %T"), word(row[3]), "{row:?}");
     }
 }
@@ -124,10 +126,9 @@ fn downtime_ends_as_said() {
             planned_through: today("12:00:00"),
             next_due: None,
         };
-        let Change::Plan { rows, watermark } = plan(&config, &job, &job.schedule, &mark, today(word(row[1])))
-        else {
-            panic!("{row:?}")
-        };
+        let settings = Settings::new(Arc::new(config), BTreeMap::new(), &Inventory::default());
+        let planned = plan(&settings, &job, &job.schedule, &mark, today(word(row[1])));
+        let Change::Plan { rows, watermark } = planned else { panic!("{row:?}") };
         assert!(watermark.next_due.unwrap() > today(word(row[1])));
         let time = |instant| show(instant, &TimeZone::UTC, "%H:%M");
         let (mut run, mut missed) = ("-".to_owned(), "-".to_owned());

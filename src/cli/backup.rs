@@ -4,7 +4,6 @@
 //! takes the daemon's lock and carries the runs to their end itself, by the same code.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use backup_core::run::State;
 use backup_core::{DiskId, JobName, RunId};
@@ -13,16 +12,12 @@ use clap::Args;
 use super::exit::{Exit, Failure, Outcome};
 use super::history::{Shown, as_table};
 use super::open::{self, Opened, Taken};
+use super::request::{self, EVERY, TAKEN_UP_WITHIN, submit};
 use super::{Global, table};
 use crate::config::Config;
 use crate::daemon::Daemon;
-use crate::journal::{Answer, Change, Journal, Request, Row};
+use crate::journal::{Answer, Journal, Request, Row};
 use crate::report::log::Log;
-
-/// How often the journal is asked.
-pub(super) const EVERY: Duration = Duration::from_millis(200);
-/// A daemon that lives, and reaches the cloud, takes a request up long before.
-const TAKEN_UP_WITHIN: Duration = Duration::from_secs(30);
 
 #[derive(Args)]
 pub(super) struct BackupArguments {
@@ -95,7 +90,7 @@ async fn by_ourselves(config: &Arc<Config>, request: Request, common: &Common) -
     let Opened { app, .. } =
         open::app(Arc::clone(config), open::clock(), Arc::new(Log), open::environment()).await?;
     let journal = app.parts.journal.clone();
-    let number = submit(&journal, request, common.request_id.as_deref()).await?;
+    let number = submit(&journal, request, common.request_id.clone()).await?;
     let daemon = Daemon::start_without_planning(app);
     let rows = async { ended(&journal, &answer(&journal, number).await?, false).await }.await;
     daemon.stop().await;
@@ -105,57 +100,17 @@ async fn by_ourselves(config: &Arc<Config>, request: Request, common: &Common) -
 /// With one: leave it the request, and watch.
 async fn by_the_daemon(config: &Config, request: Request, common: &Common) -> Result<Vec<Row>, Failure> {
     let journal = Journal::open(&config.state_dir).map_err(|error| Failure::journal(&error))?;
-    let number = submit(&journal, request, common.request_id.as_deref()).await?;
+    let number = submit(&journal, request, common.request_id.clone()).await?;
     let runs = answer(&journal, number).await?;
     ended(&journal, &runs, common.no_wait).await
 }
 
-/// Leaves a request in the journal: its number.
-pub(super) async fn submit(
-    journal: &Journal,
-    body: Request,
-    request_id: Option<&str>,
-) -> Result<i64, Failure> {
-    let made_at = open::clock().wall();
-    let unique = || format!("{}-{}", std::process::id(), made_at.as_nanosecond());
-    let request_id = request_id.map_or_else(unique, str::to_owned);
-    let id = request_id.clone();
-    let failed = |error: crate::journal::SharedError| Failure::io("write the request", &*error);
-    journal.write(Change::Request { request_id, body, made_at }).await.map_err(failed)?;
-    let number = journal.read(move |store| store.request_number(&id)).await.map_err(failed)?;
-    number.ok_or_else(|| Failure::new(Exit::InputOutput, "the request is not in the journal"))
-}
-
 /// The runs that a request became.
 async fn answer(journal: &Journal, number: i64) -> Result<Vec<RunId>, Failure> {
-    match answered(journal, number).await? {
+    match request::answer(journal, number, TAKEN_UP_WITHIN).await? {
         Answer::Runs { runs } => Ok(runs.iter().filter_map(|run| run.parse().ok()).collect()),
         _ => Err(Failure::new(Exit::Usage, "this --request-id belongs to another command")),
     }
-}
-
-/// The answer to a request that is not refused.
-pub(super) async fn answered(journal: &Journal, number: i64) -> Result<Answer, Failure> {
-    let wait = async {
-        loop {
-            let answer = journal.read(move |store| store.answer(number)).await;
-            match answer.map_err(|error| Failure::io("read the answer", &*error))? {
-                Some(Answer::Refused { why }) => return Err(Failure::new(Exit::Usage, why)),
-                Some(answer) => return Ok(answer),
-                None => tokio::time::sleep(EVERY).await,
-            }
-        }
-    };
-    let late = |_| {
-        Failure::new(
-            Exit::InputOutput,
-            format_args!(
-                "the request was not taken up within {} s (the log says why); it is kept, and taken up once that is possible",
-                TAKEN_UP_WITHIN.as_secs()
-            ),
-        )
-    };
-    tokio::time::timeout(TAKEN_UP_WITHIN, wait).await.unwrap_or_else(|elapsed| Err(late(elapsed)))
 }
 
 /// The rows of runs, once they have ended.

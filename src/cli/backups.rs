@@ -11,9 +11,9 @@ use clap::Args;
 use comfy_table::{Cell, Color};
 use jiff::Timestamp;
 
-use super::backup::submit;
 use super::exit::{Exit, Failure, Outcome};
 use super::open::{self, Opened, Taken};
+use super::request::submit;
 use super::{Global, table};
 use crate::app::App;
 use crate::config::Config;

@@ -13,6 +13,7 @@ use serde::Serialize;
 use super::exit::{Exit, Failure, Outcome};
 use super::{Global, backups, open, table};
 use crate::config::Config;
+use crate::fleet::Fleet;
 use crate::forecast::{assumed, point, scene, zone};
 use crate::journal::{Answer, Request, Which};
 use crate::report::counted;
@@ -51,12 +52,16 @@ fn duration(text: &str) -> Result<Duration, String> {
 
 pub(super) fn forecast(global: &Global, arguments: &Arguments) -> Outcome {
     let config = open::config(&global.config)?;
-    let disks = if arguments.online { ask(global, &config)? } else { assumed(&config, arguments.quota) };
+    let fleet = open::fleet(&config)?;
+    let disks = match arguments.online {
+        true => ask(global, &config, &fleet)?,
+        false => assumed(&config, &fleet, arguments.quota),
+    };
     let from = arguments.from.unwrap_or_else(|| open::clock().wall());
     let until = from.saturating_add(SignedDuration::from_hours(24 * i64::from(arguments.days)));
     let until = until.map_err(|error| Failure::new(Exit::Usage, error))?;
     let zone = zone(&config);
-    let scene = scene(&config, disks, (from, until), arguments.takes, zone.clone());
+    let scene = scene(&config, &fleet, disks, (from, until), arguments.takes, zone.clone());
     let mut news = Vec::new();
     let forecast = core::forecast(&scene, &mut |happened| {
         if arguments.json {
@@ -72,7 +77,7 @@ pub(super) fn forecast(global: &Global, arguments: &Arguments) -> Outcome {
 }
 
 /// What the cloud has of the jobs' disks.
-fn ask(global: &Global, config: &Config) -> Result<BTreeMap<DiskId, core::Disk>, Failure> {
+fn ask(global: &Global, config: &Config, fleet: &Fleet) -> Result<BTreeMap<DiskId, core::Disk>, Failure> {
     let failed = |problems: &[String]| match problems {
         [] => Ok(()),
         problems => Err(Failure::new(Exit::InputOutput, problems.join("; "))),
@@ -83,7 +88,7 @@ fn ask(global: &Global, config: &Config) -> Result<BTreeMap<DiskId, core::Disk>,
         return Err(Failure::new(Exit::InputOutput, "the answer is that of another request"));
     };
     failed(&problems)?;
-    let mut disks = assumed(config, None);
+    let mut disks = assumed(config, fleet, None);
     for known in quotas {
         disks.entry(known.disk).or_default().quota = known.quota;
     }

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::exit::{Exit, Outcome};
 use super::{Global, open, table};
+use crate::fleet::OnRoster;
 
 #[derive(Args)]
 pub(super) struct Arguments {
@@ -31,11 +32,12 @@ struct Due {
 pub(super) fn next(global: &Global, arguments: &Arguments) -> Outcome {
     let config = open::config(&global.config)?;
     let from = arguments.from.unwrap_or_else(|| open::clock().wall());
+    let fleet = open::fleet(&config)?;
     let mut coming: Vec<(Due, String)> = Vec::new();
     for job in &config.jobs {
         for due in job.schedule.after(from).take(arguments.count) {
-            for disk in &job.disks {
-                let start_at = job.start_at(disk, due);
+            for OnRoster { disk, instance } in fleet.of(&job.name).disks() {
+                let start_at = job.start_at(disk, instance.as_ref(), due);
                 let local = start_at
                     .to_zoned(job.schedule.zone().clone())
                     .strftime("%a %Y-%m-%d %H:%M:%S %:z")

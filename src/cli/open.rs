@@ -12,8 +12,9 @@ use super::exit::{Exit, Failure};
 use crate::app::{App, Idle, Parts, Settings};
 use crate::clock::{Clock, SystemClock, Time};
 use crate::cloud::Clouds;
-use crate::config::Config;
-use crate::journal::{self, Journal, Sqlite};
+use crate::config::{Config, Job};
+use crate::fleet::Fleet;
+use crate::journal::{self, Inventory, Journal, Sqlite, Store as _};
 use crate::random::Random;
 use crate::report::Report;
 
@@ -96,7 +97,7 @@ pub(super) async fn app(
     let epoch = journal.read(|store| store.begin_epoch()).await.map_err(|error| Failure::journal(&error))?;
     let random = Random::from_system();
     let clouds = Clouds::new(Arc::clone(&clock), environment, config.guard, random.draw());
-    let settings = settings(&config, &clouds)?;
+    let settings = settings(&config, &clouds, &journal).await?;
     let parts = Parts { time: Time::new(clock, epoch), random, journal, report, idle: Idle::default() };
     Ok(Opened { app: App::new(parts, settings), clouds })
 }
@@ -106,8 +107,25 @@ pub(super) fn clock() -> Arc<dyn Clock> {
     Arc::new(SystemClock::new(SignedDuration::ZERO))
 }
 
-/// A configuration with a client for each of its targets.
-pub(super) fn settings(config: &Arc<Config>, clouds: &Clouds) -> Result<Settings, Failure> {
+/// A configuration with a client for each of its targets, and the disks that the journal knows of its jobs.
+pub(super) async fn settings(
+    config: &Arc<Config>,
+    clouds: &Clouds,
+    journal: &Journal,
+) -> Result<Settings, Failure> {
     let clouds = clouds.of(config).map_err(|error| Failure::io("prepare the connections", &error))?;
-    Ok(Settings { config: Arc::clone(config), clouds })
+    let inventory = journal.read(|store| store.inventory()).await;
+    let inventory = inventory.map_err(|error| Failure::journal(&error))?;
+    Ok(Settings::new(Arc::clone(config), clouds, &inventory))
+}
+
+/// The disks of a configuration's jobs, as far as its journal knows them. Where all are named, it is not asked.
+pub(super) fn fleet(config: &Config) -> Result<Fleet, Failure> {
+    let journal =
+        config.jobs.iter().any(Job::wants_discovery).then(|| journal_to_read(config)).transpose()?;
+    let inventory = match journal.flatten() {
+        Some(journal) => journal.inventory().map_err(|error| Failure::journal(&error))?,
+        None => Inventory::default(),
+    };
+    Ok(Fleet::resolve(config, &inventory))
 }

@@ -42,7 +42,7 @@ fn subject(arguments: Arguments, config: &Config) -> Result<(Subject, String), F
             Ok((Subject::Job(job), shown))
         }
         (Some(job), _) => Err(unknown(format!("job {job}"))),
-        (None, Some(disk)) if config.jobs.iter().any(|known| known.disks.contains(&disk)) => {
+        (None, Some(disk)) if open::fleet(config)?.has(&disk) => {
             let shown = format!("disk {disk}");
             Ok((Subject::Disk(disk), shown))
         }

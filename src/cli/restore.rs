@@ -12,9 +12,9 @@ use clap::Args;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::backup::{EVERY, answered, submit};
 use super::exit::{Exit, Failure, Outcome};
 use super::open::{self, Lock, Opened, Taken};
+use super::request::{EVERY, TAKEN_UP_WITHIN, answer, submit};
 use super::{Global, table};
 use crate::config::Config;
 use crate::daemon::Daemon;
@@ -126,7 +126,7 @@ async fn carry_out(config: &Config, journal: &Journal, arguments: &Arguments, at
         auto_start: *auto_start,
     };
     let inspect = submit(journal, Request::InspectRestore(ask.clone()), None).await?;
-    let Answer::Inspected { seen, problem } = answered(journal, inspect).await? else {
+    let Answer::Inspected { seen, problem } = answer(journal, inspect, TAKEN_UP_WITHIN).await? else {
         return Err(unrelated());
     };
     let now = open::clock().wall();
@@ -140,7 +140,9 @@ async fn carry_out(config: &Config, journal: &Journal, arguments: &Arguments, at
         return Err(Failure::new(Exit::Usage, "not confirmed: nothing was changed"));
     }
     let number = submit(journal, Request::Restore(ask), None).await?;
-    let Answer::Restore { number } = answered(journal, number).await? else { return Err(unrelated()) };
+    let Answer::Restore { number } = answer(journal, number, TAKEN_UP_WITHIN).await? else {
+        return Err(unrelated());
+    };
     let row = followed(journal, number, at_once, !arguments.json).await?;
     let shown = Shown::of(&row);
     if arguments.json {

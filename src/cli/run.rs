@@ -9,7 +9,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::Global;
 use super::exit::{Exit, Failure, Outcome};
 use super::open::{self, Opened, Taken};
-use crate::app::App;
+use crate::app::{App, Settings};
 use crate::cloud;
 use crate::config::Config;
 use crate::daemon::Daemon;
@@ -48,7 +48,7 @@ async fn serve(global: &Global, config: Arc<Config>) -> Outcome {
     let daemon = Daemon::start(Arc::clone(&app));
     let heartbeat =
         Heartbeat::start(&app).await.map_err(|error| Failure::io("start the heartbeat", &error))?;
-    app.say(&Event::new(Kind::DaemonReady, size(&config)));
+    app.say(&Event::new(Kind::DaemonReady, size(&app.settings())));
     notify(&[NotifyState::Ready]);
 
     let mut alive = tokio::time::interval(ALIVE_EVERY);
@@ -56,7 +56,7 @@ async fn serve(global: &Global, config: Arc<Config>) -> Outcome {
         tokio::select! {
             () = next(&mut terminate) => break,
             () = next(&mut interrupt) => break,
-            () = next(&mut hangup) => reload(global, &app, &clouds),
+            () = next(&mut hangup) => reload(global, &app, &clouds).await,
             _ = alive.tick() => {
                 let status = status(&app).await;
                 if daemon.is_alive() {
@@ -98,18 +98,19 @@ fn say_first(config: &Config, global: &Global) {
 }
 
 /// Another configuration, if it has no mistakes; otherwise the old one stays in force.
-fn reload(global: &Global, app: &App, clouds: &cloud::Clouds) {
+async fn reload(global: &Global, app: &App, clouds: &cloud::Clouds) {
     let before = app.settings();
-    let loaded = open::config(&global.config).and_then(|config| {
+    let load = async {
+        let config = open::config(&global.config)?;
         if config.state_dir != before.config.state_dir {
             return Err(Failure::new(
                 Exit::BadConfiguration,
                 "`state_dir` can be changed by a restart alone",
             ));
         }
-        open::settings(&config, clouds)
-    });
-    let mut settings = match loaded {
+        open::settings(&config, clouds, &app.parts.journal).await
+    };
+    let mut settings = match load.await {
         Ok(settings) => settings,
         Err(failure) => {
             let message = format!("the old configuration stays in force: {failure}");
@@ -120,15 +121,16 @@ fn reload(global: &Global, app: &App, clouds: &cloud::Clouds) {
     for (name, cloud) in &before.clouds {
         settings.clouds.entry(name.clone()).or_insert_with(|| cloud.clone());
     }
-    let size = size(&settings.config);
+    let size = size(&settings);
     app.replace_settings(settings);
     app.say(&Event::new(Kind::DaemonReloaded, size));
 }
 
 /// `2 jobs on 1 disk`
-fn size(config: &Config) -> String {
-    let disks = config.jobs.iter().map(|job| job.disks.len()).sum();
-    format!("{} on {}", counted(config.jobs.len(), "job"), counted(disks, "disk"))
+fn size(settings: &Settings) -> String {
+    let jobs = counted(settings.config.jobs.len(), "job");
+    let size = format!("{jobs} on {}", counted(settings.fleet.size(), "disk"));
+    if settings.fleet.is_known() { size } else { format!("{size} so far") }
 }
 
 /// `3 creating, 12 tracking; next due 2026-11-24T18:30:00Z`

@@ -55,6 +55,7 @@ pub(super) fn status(global: &Global, arguments: &Arguments) -> Outcome {
     let now = open::clock().wall();
     let running = open::is_held(&config.state_dir);
     let failed = |error| Failure::io("read the journal", &error);
+    let fleet = open::fleet(&config)?;
     let (standings, waiting, open, pauses) = match open::journal_to_read(&config)? {
         Some(journal) => (
             journal.standings().map_err(failed)?,
@@ -67,7 +68,7 @@ pub(super) fn status(global: &Global, arguments: &Arguments) -> Outcome {
     let late = late(&config, &standings, &waiting, now);
     let status = Status {
         running,
-        jobs: config.jobs.iter().map(|job| job_status(job, &standings)).collect(),
+        jobs: config.jobs.iter().map(|job| job_status(job, fleet.of(&job.name).len(), &standings)).collect(),
         open: open.into_iter().collect(),
         late,
         paused: pauses
@@ -86,15 +87,15 @@ pub(super) fn status(global: &Global, arguments: &Arguments) -> Outcome {
     Ok(if status.late.is_empty() { Exit::Good } else { Exit::Late })
 }
 
-fn job_status(job: &Job, standings: &[Standing]) -> JobStatus {
+fn job_status(job: &Job, disks: usize, standings: &[Standing]) -> JobStatus {
     let of_job: Vec<&Standing> =
         standings.iter().filter(|standing| standing.watermark.job == job.name).collect();
     let good: Vec<Timestamp> =
         of_job.iter().filter_map(|standing| standing.last_good.map(|(at, _)| at)).collect();
-    let without_good = job.disks.len().saturating_sub(good.len());
+    let without_good = disks.saturating_sub(good.len());
     JobStatus {
         job: job.name.to_string(),
-        disks: job.disks.len(),
+        disks,
         next_due: of_job.iter().filter_map(|standing| standing.watermark.next_due).min(),
         last_good: good.into_iter().min().filter(|_| without_good == 0),
         without_good,

@@ -14,14 +14,31 @@ use crate::zones;
 pub(super) const NAME: &str = "a name of 1 to 32 lower-case letters, digits and hyphens";
 
 /// Keys that are easily put one level too high or too low, with their place.
-const PLACES: [(&str, &[&str]); 5] = [
-    ("at the top of the file", &["owner", "state_dir", "settle", "history_keep", "guard", "retry"]),
+const PLACES: [(&str, &[&str]); 6] = [
+    (
+        "at the top of the file",
+        &["owner", "state_dir", "settle", "history_keep", "discover_every", "guard", "retry"],
+    ),
     ("in a target", &["region", "endpoint", "credentials", "rate_limit", "connect_timeout", "call_timeout"]),
     (
         "in a job",
-        &["disks", "complete_within", "objective", "when_full", "allow_gap", "promoted_keep", "keep"],
+        &[
+            "disks",
+            "select",
+            "exclude",
+            "max_loss",
+            "priority",
+            "was",
+            "complete_within",
+            "objective",
+            "when_full",
+            "allow_gap",
+            "promoted_keep",
+            "keep",
+        ],
     ),
-    ("under `schedule`", &["cron", "missed", "start_within", "spread", "blackout"]),
+    ("under `schedule`", &["cron", "missed", "start_within", "spread", "together", "blackout"]),
+    ("under `select`", &["tags", "any_tags", "zone", "project", "instance", "usage", "state"]),
     ("under `keep`", &["last", "within", "hourly", "daily", "weekly", "monthly", "yearly"]),
 ];
 

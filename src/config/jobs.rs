@@ -7,27 +7,15 @@ use backup_core::catch_up::Missed;
 use backup_core::retention::Keep;
 use backup_core::run::WhenFull;
 use backup_core::schedule::{Blackout, Days, Schedule, ScheduleError};
-use backup_core::{DiskId, JobName, TargetName};
+use backup_core::{JobName, TargetName};
 use jiff::civil::{Time, Weekday};
 
 use super::fields::{Expected, Fields, NAME, add, duration, number, or, parsed, text, wrong, zone_name};
 use super::mistakes::{Mistakes, Place};
 use super::targets::Targets;
 use super::tree::{Node, Value};
-use super::{Job, default_target};
+use super::{Disks, Job, default_target, select};
 use crate::zones;
-
-const DISK: &str = "a disk id (`disk-` and lower-case letters and digits, such as `disk-1a2b3c4d`)";
-
-/// Keys that a coming version will know, with what to do until then. Each feature removes its row.
-const LATER_IN_JOB: [(&str, &str); 4] = [
-    ("select", "list the disks under `disks`"),
-    ("exclude", "list the disks under `disks`"),
-    ("priority", "jobs are served first come, first served"),
-    ("was", "a renamed job is a new job"),
-];
-const LATER_IN_SCHEDULE: [(&str, &str); 1] =
-    [("together", "leave `spread` out to start all disks of a job at once")];
 
 /// Schedules that were read already: jobs that share one, share it in memory too.
 type Known = HashMap<(String, String), Result<Schedule, ScheduleError>>;
@@ -47,7 +35,35 @@ pub(super) fn jobs(node: &Node, targets: &Targets, zone: &str, mistakes: &mut Mi
     }
     let mut names = HashMap::new();
     let mut known = Known::new();
-    items.iter().filter_map(|node| job(node, targets, zone, &mut names, &mut known, mistakes)).collect()
+    let jobs: Vec<Job> =
+        items.iter().filter_map(|node| job(node, targets, zone, &mut names, &mut known, mistakes)).collect();
+    check_names_before(items, &names, mistakes);
+    jobs
+}
+
+/// `was` names a job that is no more, and one alone follows it.
+fn check_names_before(items: &[Node], names: &HashMap<JobName, Place>, mistakes: &mut Mistakes) {
+    let mut followed: HashMap<JobName, &Place> = HashMap::new();
+    let entries = |node: &'_ Node| match &node.value {
+        Value::Map(entries) => {
+            entries.iter().find(|(key, _)| &*key.text == "was").map(|(_, was)| was.clone())
+        }
+        _ => None,
+    };
+    let before: Vec<Node> = items.iter().filter_map(entries).collect();
+    for node in &before {
+        let Some(was) = text(node).ok().and_then(|text| text.parse::<JobName>().ok()) else { continue };
+        if let Some(Place::File(line, _)) = names.get(&was) {
+            add(
+                mistakes,
+                node,
+                format!("`was`: expected the name of a job that is no more; `{was}` is in line {line}"),
+            );
+        }
+        if let Some(Place::File(line, _)) = followed.insert(was.clone(), &node.place) {
+            add(mistakes, node, format!("`was: {was}` a second time; the first is in line {line}"));
+        }
+    }
 }
 
 fn job(
@@ -72,30 +88,37 @@ fn job(
         }
     }
     let target = target(&mut fields, targets, mistakes);
-    let disks = match fields.node("disks") {
-        Some(node) => disks(node, mistakes),
-        None => {
-            mistakes
-                .add(fields.place(), "`disks` is missing; expected a line such as `disks: [disk-1a2b3c4d]`");
-            None
-        }
-    };
+    let disks = select::which(&mut fields, mistakes);
+    let max_loss = or(&mut fields, "max_loss", Job::MAX_LOSS, mistakes, number(0, 100));
+    if let (Some(Disks::Listed(_)), Some(node)) = (&disks, fields.node("max_loss")) {
+        add(
+            mistakes,
+            node,
+            "`max_loss` goes with `select` alone; expected that, or no `max_loss`".to_owned(),
+        );
+    }
     let when = when(&mut fields, zone, known, mistakes);
     let complete_within =
         or(&mut fields, "complete_within", Job::COMPLETE_WITHIN, mistakes, duration("1s", "30d"));
     let objective = fields.optional("objective", mistakes, duration("1m", "3650d"));
+    let priority = or(&mut fields, "priority", Job::PRIORITY, mistakes, number(0, 100));
+    let was = fields.optional("was", mistakes, parsed(&format!("{NAME}: that of the job before")));
     let when_full = when_full(&mut fields, mistakes);
     let keep = fields.node("keep").map_or(Some(Keep::default()), |node| keep(node, mistakes));
-    fields.finish(&LATER_IN_JOB, mistakes);
+    fields.finish(&[], mistakes);
     let when = when?;
     Some(Job {
         name: name?,
         target: target?,
         disks: disks?,
+        max_loss: max_loss?,
+        priority: priority?,
+        was,
         schedule: when.schedule?,
         missed: when.missed?,
         start_within: when.start_within?,
         spread: when.spread?,
+        together: when.together?,
         blackout: when.blackout,
         complete_within: complete_within?,
         objective,
@@ -124,40 +147,13 @@ fn target(fields: &mut Fields<'_>, targets: &Targets, mistakes: &mut Mistakes) -
     target
 }
 
-fn disks(node: &Node, mistakes: &mut Mistakes) -> Option<Vec<DiskId>> {
-    let Value::List(items) = &node.value else {
-        wrong(mistakes, "disks", node, "a list of disk ids such as `[disk-1a2b3c4d]`");
-        return None;
-    };
-    if items.is_empty() {
-        add(mistakes, node, "`disks` is empty; expected at least one disk id".to_owned());
-    }
-    let mut seen: HashMap<DiskId, &Place> = HashMap::with_capacity(items.len());
-    let mut disks = Vec::with_capacity(items.len());
-    for item in items {
-        match parsed::<DiskId>(DISK)(item) {
-            Ok(disk) => match seen.insert(disk.clone(), &item.place) {
-                Some(Place::File(line, _)) => {
-                    add(
-                        mistakes,
-                        item,
-                        format!("disk `{disk}` a second time in this job; the first is in line {line}"),
-                    );
-                }
-                _ => disks.push(disk),
-            },
-            Err(expected) => wrong(mistakes, "disks", item, &expected),
-        }
-    }
-    Some(disks)
-}
-
 /// The `schedule` of a job. A part is none where it is wrong.
 struct When {
     schedule: Option<Schedule>,
     missed: Option<Missed>,
     start_within: Option<Duration>,
     spread: Option<Duration>,
+    together: Option<bool>,
     blackout: Vec<Blackout>,
 }
 
@@ -173,6 +169,7 @@ fn when(fields: &mut Fields<'_>, zone: &str, known: &mut Known, mistakes: &mut M
             missed: Some(Missed::default()),
             start_within: Some(Job::START_WITHIN),
             spread: Some(Duration::ZERO),
+            together: Some(false),
             blackout: Vec::new(),
         });
     }
@@ -197,12 +194,16 @@ fn when(fields: &mut Fields<'_>, zone: &str, known: &mut Known, mistakes: &mut M
     });
     let start_within = or(&mut fields, "start_within", Job::START_WITHIN, mistakes, duration("10s", "30d"));
     let spread = or(&mut fields, "spread", Duration::ZERO, mistakes, duration("0s", "24h"));
+    let together = or(&mut fields, "together", false, mistakes, |node| match text(node) {
+        Ok("instance") => Ok(true),
+        _ => Err("`instance`".to_owned()),
+    });
     let blackout = fields
         .node("blackout")
         .map(|node| blackouts(node, spread.unwrap_or_default(), mistakes))
         .unwrap_or_default();
-    fields.finish(&LATER_IN_SCHEDULE, mistakes);
-    Some(When { schedule, missed, start_within, spread, blackout })
+    fields.finish(&[], mistakes);
+    Some(When { schedule, missed, start_within, spread, together, blackout })
 }
 
 fn schedule(

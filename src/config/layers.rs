@@ -16,8 +16,13 @@ const PREFIX: &str = "CBS_BACKUPD";
 const SEPARATOR: &str = "__";
 
 /// Values that a key has when nobody sets it.
-const DEFAULTS: [(&str, &str); 4] =
-    [("state_dir", "/var/lib/cbs-backupd"), ("timezone", "UTC"), ("settle", "5m"), ("history_keep", "400d")];
+const DEFAULTS: [(&str, &str); 5] = [
+    ("state_dir", "/var/lib/cbs-backupd"),
+    ("timezone", "UTC"),
+    ("settle", "5m"),
+    ("history_keep", "400d"),
+    ("discover_every", "10m"),
+];
 
 /// The tree with the environment laid over it and the defaults under it.
 pub(super) fn lay(mut tree: Node, environment: &BTreeMap<String, String>, mistakes: &mut Mistakes) -> Node {

@@ -27,6 +27,7 @@ pub(super) fn config(root: &Node, mistakes: &mut Mistakes) -> Option<Config> {
     let zone = fields.optional("timezone", mistakes, zone_name);
     let settle = fields.optional("settle", mistakes, duration("1s", "1h"));
     let history_keep = fields.optional("history_keep", mistakes, duration("1d", "36500d"));
+    let discover_every = fields.optional("discover_every", mistakes, duration("1m", "1d"));
     let guard = or(&mut fields, "guard", Duration::from_millis(1), mistakes, duration("0ms", "1s"));
     let retry = match fields.node("retry") {
         Some(node) => retry(node, mistakes),
@@ -53,6 +54,7 @@ pub(super) fn config(root: &Node, mistakes: &mut Mistakes) -> Option<Config> {
         state_dir: state_dir?,
         settle: settle?,
         history_keep: history_keep?,
+        discover_every: discover_every?,
         guard: guard?,
         retry,
         targets,

@@ -11,6 +11,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use backup_core::retention::PointId;
+use backup_core::selection::Member;
 use backup_core::{DiskId, JobName, RunId, SnapshotId, TargetName};
 use jiff::Timestamp;
 use rusqlite::config::DbConfig;
@@ -23,8 +24,8 @@ use rows::{
 };
 
 use super::store::{
-    Answer, Change, Deletion, Filter, Gap, JournalError, Request, RestoreRow, Row, Stage, Standing, Store,
-    Subject, ToAttend, Watermark,
+    Answer, Change, Deletion, Filter, Gap, Held, Inventory, JournalError, Request, RestoreRow, Row, Stage,
+    Standing, Store, Subject, ToAttend, Watermark,
 };
 
 /// The migrations, oldest first; a file's `user_version` says how many it has had.
@@ -37,6 +38,9 @@ const WAITS: &str = "('planned', 'absent')";
 const MAKES_ROOM: &str = "('freeing', 'promoting')";
 /// What stands for the path of a journal in memory.
 const IN_MEMORY: &str = ":memory:";
+
+/// The order of jobs that want the same; `p` is a row of `priorities`, or none.
+const BY_PRIORITY: &str = "coalesce(p.rank, 0) DESC";
 
 /// A journal file, or one in memory.
 pub struct Sqlite {
@@ -167,18 +171,17 @@ impl Sqlite {
     fn to_attend_with_facts(
         &self,
         target: &TargetName,
-        states: &str,
+        (states, order): (&str, &str),
         now: Timestamp,
         limit: usize,
         except: &dyn Fn(&RunId) -> bool,
     ) -> Result<ToAttend, JournalError> {
-        // Chosen first, and only then looked at closely: there may be thousands, and few are asked for. Those planned
-        // at one instant, in the order of their starts.
+        // Chosen first, and only then looked at closely: there may be thousands, and few are asked for.
         let chosen = self.many(
             &format!(
-                "SELECT job, disk, due FROM runs
-                 WHERE target = ?1 AND ended_at IS NULL AND state IN {states} AND attend_at <= ?2
-                 ORDER BY attend_at, start_at LIMIT ?3"
+                "SELECT r.job, r.disk, r.due FROM runs r LEFT JOIN priorities p ON p.job = r.job
+                 WHERE r.target = ?1 AND r.ended_at IS NULL AND r.state IN {states} AND r.attend_at <= ?2
+                 ORDER BY {order} LIMIT ?3"
             ),
             params![target.as_str(), millis(now), i64::try_from(limit).unwrap_or(i64::MAX)],
             |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, i64>(2)?)),
@@ -299,8 +302,13 @@ impl Store for Sqlite {
         except: &dyn Fn(&RunId) -> bool,
     ) -> Result<ToAttend, JournalError> {
         match stage {
-            Stage::Waiting => self.to_attend_with_facts(target, WAITS, now, limit, except),
-            Stage::Room => self.to_attend_with_facts(target, MAKES_ROOM, now, limit, except),
+            Stage::Waiting => {
+                // What was begun goes on first, as it does in its lane; then those planned at one instant, in the order
+                // of their starts.
+                let order = format!("r.attempts = 0, {BY_PRIORITY}, r.attend_at, r.start_at");
+                self.to_attend_with_facts(target, (WAITS, &order), now, limit, except)
+            }
+            Stage::Room => self.to_attend_with_facts(target, (MAKES_ROOM, "r.attend_at"), now, limit, except),
             Stage::Unresolved => self.begun_to_attend(target, "creating", now, limit, except),
             Stage::Accepted => self.begun_to_attend(target, "tracking", now, limit, except),
         }
@@ -457,8 +465,11 @@ impl Store for Sqlite {
 
     fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<Watermark>, JournalError> {
         self.many(
-            "SELECT job, disk, schedule, planned_through, next_due FROM schedules
-             WHERE next_due <= ?1 ORDER BY next_due LIMIT ?2",
+            &format!(
+                "SELECT r.job, r.disk, r.schedule, r.planned_through, r.next_due
+                 FROM schedules r LEFT JOIN priorities p ON p.job = r.job
+                 WHERE r.next_due <= ?1 ORDER BY r.next_due, {BY_PRIORITY} LIMIT ?2"
+            ),
             params![now.as_second(), i64::try_from(limit).unwrap_or(i64::MAX)],
             read_watermark,
         )
@@ -468,6 +479,28 @@ impl Store for Sqlite {
         let found =
             self.one("SELECT min(next_due) FROM schedules", [], |row| row.get::<_, Option<i64>>(0))?;
         Ok(found.flatten().map(from_second))
+    }
+
+    fn inventory(&self) -> Result<Inventory, JournalError> {
+        let jobs = self.many("SELECT job FROM selections", [], |row| parsed::<JobName>(row, 0))?;
+        let held = |job: JobName| Ok(self.held(&job)?.map(|held| (job, held)));
+        let jobs: Result<Vec<_>, _> = jobs.into_iter().map(held).collect();
+        Ok(Inventory { jobs: jobs?.into_iter().flatten().collect() })
+    }
+
+    fn held(&self, job: &JobName) -> Result<Option<Held>, JournalError> {
+        let asked = "SELECT target, selection FROM selections WHERE job = ?1";
+        let asked = self.one(asked, [job.as_str()], |row| Ok((parsed(row, 0)?, row.get(1)?)))?;
+        let Some((target, selection)) = asked else { return Ok(None) };
+        let disks = "SELECT disk, instance, missing FROM inventory WHERE job = ?1";
+        let disks = self.many(disks, [job.as_str()], |row| {
+            let instance = match row.get_ref(1)? {
+                rusqlite::types::ValueRef::Null => None,
+                _ => Some(parsed(row, 1)?),
+            };
+            Ok((parsed(row, 0)?, Member { instance, missing: row.get(2)? }))
+        })?;
+        Ok(Some(Held { target, selection, disks: disks.into_iter().collect() }))
     }
 
     fn standings(&self) -> Result<Vec<Standing>, JournalError> {

@@ -2,11 +2,16 @@
 //!
 //! Responsible for the vocabulary. It refuses to know a database; `sqlite` is one.
 
+use std::collections::BTreeMap;
+
 use backup_core::restore::{Restore, Seen};
 use backup_core::retention::PointId;
-use backup_core::{BackupId, DiskId, Facts, JobName, Owner, Run, RunId, SnapshotId, TargetName};
+use backup_core::selection::Member;
+use backup_core::{BackupId, DiskId, Facts, InstanceId, JobName, Owner, Run, RunId, SnapshotId, TargetName};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+
+use crate::config::Disks;
 
 /// A run with what goes with its row.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +58,24 @@ pub struct RestoreRow {
     pub asked_at: Timestamp,
     /// When it ended.
     pub ended_at: Option<Timestamp>,
+}
+
+/// What was last listed of the jobs that select their disks, or want to know where they are attached.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Inventory {
+    /// By job.
+    pub jobs: BTreeMap<JobName, Held>,
+}
+
+/// The disks of a job, as they were last listed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// The account and region.
+    pub target: TargetName,
+    /// What was asked for, as text.
+    pub selection: String,
+    /// The disks.
+    pub disks: BTreeMap<DiskId, Member>,
 }
 
 /// Which runs a task attends to.
@@ -199,6 +222,25 @@ pub enum Change {
     Watermarks(Vec<Watermark>),
     /// Watermarks of jobs and disks that left the configuration.
     Forget(Vec<(JobName, DiskId)>),
+    /// What a listing of a job's disks brought: those that joined or changed, and those that left.
+    Listed {
+        /// The job.
+        job: JobName,
+        /// The account and region.
+        target: TargetName,
+        /// What was asked for, as text.
+        selection: String,
+        /// As they are now.
+        changed: BTreeMap<DiskId, Member>,
+        /// Those that the job no longer holds.
+        left: Vec<DiskId>,
+        /// When.
+        at: Timestamp,
+    },
+    /// The disks of jobs that do not ask for them any more.
+    Unlist(Vec<JobName>),
+    /// The jobs of another priority than the usual one, and by how much they are above it: these, and no others.
+    Priorities(Vec<(JobName, i64)>),
     /// A command's request.
     Request {
         /// A repeat with the same id is left out.
@@ -253,6 +295,11 @@ pub enum Request {
     Restore(RestoreAsk),
     /// What the jobs' disks may hold.
     Quotas,
+    /// Which disks these are, by the cloud: of jobs that need not be in force.
+    Inspect {
+        /// The jobs.
+        jobs: Vec<ToInspect>,
+    },
 }
 
 /// What a disk may hold.
@@ -323,6 +370,51 @@ pub struct Listed {
     pub deleted: Option<bool>,
 }
 
+/// A job of which is asked which disks it is about.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ToInspect {
+    /// The job.
+    pub job: JobName,
+    /// The account and region.
+    pub target: TargetName,
+    /// Which disks.
+    pub disks: Disks,
+}
+
+/// A job with the disks that the cloud has of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Inspected {
+    /// The job.
+    pub job: JobName,
+    /// The account and region.
+    pub target: TargetName,
+    /// The disks, by their ids.
+    pub disks: Vec<InspectedDisk>,
+    /// Disks that the job names, and the cloud does not know.
+    pub unknown: Vec<DiskId>,
+    /// Why nothing is known of them, in words.
+    pub problem: Option<String>,
+}
+
+/// A disk as the cloud describes it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InspectedDisk {
+    /// The disk.
+    pub disk_id: DiskId,
+    /// Its name.
+    pub name: String,
+    /// Its availability zone.
+    pub zone: String,
+    /// The instance that it is attached to, the first of several.
+    pub instance_id: Option<InstanceId>,
+    /// Its state, in the vendor's words.
+    pub state: String,
+    /// How many backups it may have; none where the cloud does not say.
+    pub backup_quota: Option<u64>,
+    /// How many it has, likewise.
+    pub backup_count: Option<u64>,
+}
+
 /// What the daemon says to a request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "answer", rename_all = "snake_case")]
@@ -350,6 +442,11 @@ pub enum Answer {
         quotas: Vec<Quota>,
         /// What could not be listed, and why.
         problems: Vec<String>,
+    },
+    /// What was asked for.
+    Fleet {
+        /// The jobs.
+        jobs: Vec<Inspected>,
     },
     /// It cannot be done.
     Refused {
@@ -540,6 +637,10 @@ pub trait Store: Send {
     fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<Watermark>, JournalError>;
     /// The earliest next due instant.
     fn next_due(&self) -> Result<Option<Timestamp>, JournalError>;
+    /// What was last listed of the jobs' disks.
+    fn inventory(&self) -> Result<Inventory, JournalError>;
+    /// The same of one job.
+    fn held(&self, job: &JobName) -> Result<Option<Held>, JournalError>;
     /// How each job stands on each disk.
     fn standings(&self) -> Result<Vec<Standing>, JournalError>;
     /// Requests without an answer.

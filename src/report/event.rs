@@ -90,6 +90,16 @@ kinds! {
     ReconcileFailed = "reconcile.failed", Warn;
     /// They are compared again.
     ReconcileRecovered = "reconcile.recovered", Info;
+    /// A job selects a disk that it did not select before.
+    DiskJoined = "disk.joined", Info;
+    /// A job no longer selects a disk.
+    DiskLeft = "disk.left", Warn;
+    /// A listing would take so many disks away from a job that it is not believed: all stay.
+    DiscoverRefused = "discover.refused", Error;
+    /// Disks could not be listed: jobs keep those that they have.
+    DiscoverFailed = "discover.failed", Warn;
+    /// They are listed, or believed, again.
+    DiscoverRecovered = "discover.recovered", Info;
     /// Two backups of one run exist.
     BackupTwin = "backup.twin", Warn;
     /// A disk is to be put back to a backup: the intent is durable, the call leaves.

@@ -106,7 +106,7 @@ impl Chaos {
             on_its_way_ms: self.random.pick([(1, 5), (1, 60), (20, 300)]),
             slow: self.random.pick([(0, (0, 0)), (10, (200, 20_000)), (50, (1_000, 14_000))]),
             no_connection: self.random.pick([0, 5, 20, 300]),
-            creates_without_connection: 0,
+            ..Network::default()
         }
     }
 

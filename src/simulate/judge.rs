@@ -16,6 +16,7 @@ use super::kept::{Kept, is_foreign};
 use super::report::Summary;
 use super::world::World;
 use crate::clock::Clock as _;
+use crate::fleet::Fleet;
 use crate::journal::{Row, SharedError};
 use crate::report::Kind;
 
@@ -291,11 +292,12 @@ impl Judge {
         let planned: BTreeMap<(&JobName, &DiskId), &str> =
             marks.iter().map(|mark| ((&mark.job, &mark.disk), mark.schedule.as_str())).collect();
         let config = world.config();
-        let configured: BTreeMap<(&JobName, &DiskId), &str> = config
-            .jobs
-            .iter()
-            .flat_map(|job| job.disks.iter().map(move |disk| ((&job.name, disk), job.schedule.as_str())))
-            .collect();
+        let fleet = Fleet::resolve(&config, &world.journal.read(|store| store.inventory()).await?);
+        let mut configured: BTreeMap<(&JobName, &DiskId), &str> = BTreeMap::new();
+        for job in &config.jobs {
+            let disks = fleet.of(&job.name).disks();
+            configured.extend(disks.map(|on| ((&job.name, &on.disk), job.schedule.as_str())));
+        }
         if planned != configured || planned != self.dues.configured() {
             let lost: Vec<_> = configured.iter().filter(|(key, by)| planned.get(key) != Some(by)).collect();
             let stray: Vec<_> = planned.iter().filter(|(key, by)| configured.get(key) != Some(by)).collect();

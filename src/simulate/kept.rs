@@ -11,7 +11,7 @@ use cbs_sim::{BackupRecord, Ledger};
 use jiff::Timestamp;
 
 use super::DELETE;
-use crate::config::Config;
+use crate::config::{Config, Disks};
 use crate::journal::Row;
 
 /// What was deleted, and by which rules.
@@ -115,7 +115,9 @@ impl Kept {
             }
         }
         for job in config.jobs.iter().filter(|job| job.keep.last > 0) {
-            for disk in &job.disks {
+            // The scene's jobs name their disks.
+            let Disks::Listed(disks) = &job.disks else { continue };
+            for disk in disks {
                 let count = counts.get(&(job.name.clone(), disk.clone())).copied().unwrap_or_default();
                 if count > 1 + self.last.get(&job.name).copied().unwrap_or_default() {
                     let (name, last) = (&job.name, job.keep.last);

@@ -3,6 +3,7 @@
 //! Responsible for requests that take their time, for connections that are not to be had, and for the rule that
 //! bytes that have left arrive, whatever becomes of their sender. It refuses to know what the cloud does.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -26,6 +27,10 @@ pub struct Network {
     pub no_connection: u64,
     /// So many creates find none, first of all.
     pub creates_without_connection: u64,
+    /// Hosts that refuse every connection.
+    pub refusing: BTreeSet<String>,
+    /// Hosts that take every request, and never answer.
+    pub silent: BTreeSet<String>,
 }
 
 /// The network, which may change.
@@ -45,8 +50,11 @@ impl Net {
     }
 
     /// How long a request is on its way; none where there is no connection.
-    fn way(&self, action: &str) -> Option<Duration> {
+    fn way(&self, action: &str, host: &str) -> Option<Duration> {
         let mut now = self.now();
+        if now.refusing.contains(host) {
+            return None;
+        }
         if action == CREATE && now.creates_without_connection > 0 {
             now.creates_without_connection -= 1;
             return None;
@@ -56,6 +64,10 @@ impl Net {
         }
         let range = if self.random.chance(now.slow.0) { now.slow.1 } else { now.on_its_way_ms };
         Some(Duration::from_millis(self.random.between(range)))
+    }
+
+    fn is_silent(&self, host: &str) -> bool {
+        self.now().silent.contains(host)
     }
 
     fn now(&self) -> MutexGuard<'_, Network> {
@@ -77,7 +89,8 @@ impl Transport for Wire {
         Box::pin(async move {
             self.life.pass_or_die().await;
             let action = request.header("X-TC-Action").unwrap_or_default();
-            let Some(way) = self.net.way(action) else {
+            let host = request.header("Host").unwrap_or_default();
+            let Some(way) = self.net.way(action, host) else {
                 return Err(TransportError::new(Failure::Connect));
             };
             if action == CREATE {
@@ -85,6 +98,9 @@ impl Transport for Wire {
             }
             if action == DELETE {
                 self.witness.delete_leaves(&request).await;
+            }
+            if self.net.is_silent(host) {
+                return std::future::pending().await;
             }
             let headers: Vec<_> =
                 request.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
@@ -97,7 +113,8 @@ impl Fetch for Wire {
     fn get(&self, url: String) -> BoxFuture<'_, Result<HttpResponse, TransportError>> {
         Box::pin(async move {
             self.life.pass_or_die().await;
-            let Some(way) = self.net.way("GET") else {
+            let host = url.split('/').nth(2).unwrap_or_default();
+            let Some(way) = self.net.way("GET", host) else {
                 return Err(TransportError::new(Failure::Connect));
             };
             let path = url.splitn(4, '/').nth(3).map_or_else(|| "/".to_owned(), |path| format!("/{path}"));

@@ -4,7 +4,7 @@
 //! left (invariant 3), and a delete's, how many creates left in a second (invariant 6), and from when on which schedule held.
 //! What it finds wrong it writes down; it refuses to end anything.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use jiff::Timestamp;
 use crate::clock::{Clock, SteppedClock};
 use crate::journal::{Change, Journal, Watermark};
 
-/// The most creates in any second.
+/// The most creates of a lane in any second.
 const LIMIT: usize = 20;
 const SECOND: Duration = Duration::from_secs(1);
 /// More is not worth reading.
@@ -43,7 +43,8 @@ pub struct Witness {
 
 #[derive(Default)]
 struct Seen {
-    last_second: VecDeque<Duration>,
+    /// The creates of each lane: by its caller and its host.
+    last_second: BTreeMap<(String, String), VecDeque<Duration>>,
     most_in_a_second: usize,
     owed: Vec<Owed>,
     wrong: Vec<String>,
@@ -68,7 +69,7 @@ impl Witness {
         self.seen().wrong.clone()
     }
 
-    /// The most creates that left in any one second.
+    /// The most creates of one lane that left in any one second.
     pub fn most_in_a_second(&self) -> usize {
         self.seen().most_in_a_second
     }
@@ -101,7 +102,7 @@ impl Witness {
 
     /// A create is about to leave.
     pub(super) async fn create_leaves(&self, request: &HttpRequest) {
-        self.count(self.clock.mono());
+        self.count(request, self.clock.mono());
         let Some((run, name)) = run_of(request) else {
             return self.object("a create left that does not name a run");
         };
@@ -130,13 +131,19 @@ impl Witness {
         }
     }
 
-    fn count(&self, now: Duration) {
+    fn count(&self, request: &HttpRequest, now: Duration) {
+        let header = |name| request.header(name).unwrap_or_default();
+        let id = header("Authorization").split(['=', '/']).nth(1).unwrap_or_default();
+        // The generations of a key, which `super::key` numbers, are one caller.
+        let caller = id.trim_end_matches(|c: char| c.is_ascii_digit());
+        let lane = (caller.to_owned(), header("Host").to_owned());
         let mut seen = self.seen();
-        while seen.last_second.front().is_some_and(|first| now.saturating_sub(*first) >= SECOND) {
-            seen.last_second.pop_front();
+        let last_second = seen.last_second.entry(lane).or_default();
+        while last_second.front().is_some_and(|first| now.saturating_sub(*first) >= SECOND) {
+            last_second.pop_front();
         }
-        seen.last_second.push_back(now);
-        let count = seen.last_second.len();
+        last_second.push_back(now);
+        let count = last_second.len();
         seen.most_in_a_second = seen.most_in_a_second.max(count);
         drop(seen);
         if count > LIMIT {

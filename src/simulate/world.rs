@@ -197,7 +197,7 @@ impl World {
             report: Arc::new(Mouth { life: Arc::clone(life), log: Arc::clone(&self.log) }),
             idle: self.idle,
         };
-        let app = App::new(parts, settings(config, &clouds)?);
+        let app = App::new(parts, settings(config, &clouds, &self.journal).await?);
         let daemon = Daemon::start(Arc::clone(&app));
         Ok(Living { life: Arc::clone(life), daemon: Some(daemon), app, clouds })
     }
@@ -248,10 +248,11 @@ impl World {
     }
 }
 
-fn settings(config: Arc<Config>, clouds: &Clouds) -> Result<Settings, SharedError> {
+async fn settings(config: Arc<Config>, clouds: &Clouds, journal: &Journal) -> Result<Settings, SharedError> {
     // A wire that cannot be made is no more than a journal that is gone: neither happens here.
     let clouds = clouds.of(&config).map_err(|_| Arc::new(JournalError::Gone))?;
-    Ok(Settings { config, clouds })
+    let inventory = journal.read(|store| store.inventory()).await?;
+    Ok(Settings::new(config, clouds, &inventory))
 }
 
 /// A daemon that lives. Dropping it kills it.
@@ -272,7 +273,7 @@ impl Living {
     /// Whether it has read its configuration into the journal, and believes its clock.
     #[must_use]
     pub fn is_in_line(&self) -> bool {
-        self.app.in_line.load(Ordering::Relaxed) && self.app.parts.time.is_trusted()
+        self.app.in_line.is_so() && self.app.parts.time.is_trusted()
     }
 
     /// Makes its watcher look at the clock, as it does each second where nothing is simulated.
@@ -284,8 +285,8 @@ impl Living {
     ///
     /// # Errors
     /// When a wire cannot be made.
-    pub fn reload(&self, world: &World) -> Result<(), SharedError> {
-        let mut settings = settings(world.config(), &self.clouds)?;
+    pub async fn reload(&self, world: &World) -> Result<(), SharedError> {
+        let mut settings = settings(world.config(), &self.clouds, &world.journal).await?;
         for (name, cloud) in &self.app.settings().clouds {
             settings.clouds.entry(name.clone()).or_insert_with(|| cloud.clone());
         }

@@ -243,7 +243,7 @@ impl Year {
                 self.world.set_config(self.scene.config()?);
                 self.judge.summary().edits += 1;
                 if let Some(living) = living {
-                    let reloaded = living.reload(&self.world);
+                    let reloaded = living.reload(&self.world).await;
                     self.unless_dead(living.life(), Some(reloaded))?;
                 }
                 self.later(self.chaos.until_edit(), Event::Edit);

@@ -4,7 +4,6 @@
 //! (invariant 1). What is due is always computed from the configuration and the watermark, never remembered.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use backup_core::catch_up::{CaughtUp, catch_up};
@@ -16,7 +15,7 @@ use tokio::sync::Notify;
 
 use super::driver::{InFlight, Task};
 use super::sync;
-use crate::app::App;
+use crate::app::{App, Settings};
 use crate::config::{Config, Job};
 use crate::journal::{Change, Row, SharedError, Watermark};
 use crate::report::{Event, Kind};
@@ -35,12 +34,13 @@ impl Task for Plan {
     }
 
     async fn step(&mut self, app: &Arc<App>, _: &mut InFlight) -> Duration {
-        if !app.in_line.swap(true, Ordering::Relaxed)
-            && let Err(error) = sync::sync(app).await
-        {
-            app.in_line.store(false, Ordering::Relaxed);
-            app.journal_fault(&error);
-            return Duration::from_secs(1);
+        if let Some(wanted) = app.in_line.wanted() {
+            if let Err(error) = sync::sync(app).await {
+                app.journal_fault(&error);
+                return Duration::from_secs(1);
+            }
+            app.in_line.done(wanted);
+            app.pokes.all();
         }
         loop {
             let now = app.now().wall;
@@ -58,7 +58,7 @@ impl Task for Plan {
             }
             let settings = app.settings();
             let plans: Vec<Change> =
-                due.iter().filter_map(|watermark| plan_watermark(&settings.config, watermark, now)).collect();
+                due.iter().filter_map(|watermark| plan_watermark(&settings, watermark, now)).collect();
             if plans.is_empty() || write_plans(app, plans).await.is_err() {
                 // Of jobs that a reload is removing, or not to be written just now.
                 return Duration::from_secs(1);
@@ -72,24 +72,25 @@ fn until(now: Timestamp, next: Timestamp) -> Duration {
 }
 
 /// The runs that a watermark's schedule owes up to `now`, and the watermark after them.
-fn plan_watermark(config: &Config, watermark: &Watermark, now: Timestamp) -> Option<Change> {
-    let job = config.jobs.iter().find(|job| job.name == watermark.job)?;
+fn plan_watermark(settings: &Settings, watermark: &Watermark, now: Timestamp) -> Option<Change> {
+    let job = settings.config.jobs.iter().find(|job| job.name == watermark.job)?;
     let is_current = job.schedule.as_str() == watermark.schedule;
-    is_current.then(|| plan(config, job, &job.schedule, watermark, now))
+    is_current.then(|| plan(settings, job, &job.schedule, watermark, now))
 }
 
 /// The same, by a given schedule of the job.
 pub fn plan(
-    config: &Config,
+    settings: &Settings,
     job: &Job,
     schedule: &Schedule,
     watermark: &Watermark,
     now: Timestamp,
 ) -> Change {
     let dues = || schedule.after(watermark.planned_through).take_while(|due| *due <= now);
-    let start_at = |due| job.start_at(&watermark.disk, due);
+    let instance = settings.fleet.of(&job.name).instance_of(&watermark.disk);
+    let start_at = |due| job.start_at(&watermark.disk, instance, due);
     let CaughtUp { misses, run } = catch_up(dues(), start_at, job.missed, job.start_within, now);
-    let by = PlannedBy::job(config, job);
+    let by = PlannedBy::job(&settings.config, job);
     let id = |due| RunId { job: job.name.clone(), disk: watermark.disk.clone(), due };
     let mut rows = Vec::new();
     rows.extend(misses.map(|misses| {

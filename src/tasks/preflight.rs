@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 use super::driver::{InFlight, Task};
 use crate::app::{App, Settings};
 use crate::cloud::{Cloud, Shelf};
-use crate::config::{Config, Job};
+use crate::config::Job;
 use crate::report::{Event, Kind};
 
 /// How often disks are asked for, at a configuration that stays.
@@ -61,7 +61,7 @@ impl Task for Preflight {
                 let checked = tokio::select! {
                     biased;
                     () = app.stop.cancelled() => return,
-                    checked = check(&app, &settings.config, &target, &cloud) => checked,
+                    checked = check(&app, &settings, &target, &cloud) => checked,
                 };
                 if !checked {
                     lock(&next).insert(target, mono + AGAIN);
@@ -77,9 +77,11 @@ fn lock(next: &Mutex<BTreeMap<TargetName, Duration>>) -> MutexGuard<'_, BTreeMap
 }
 
 /// Asks for the disks of a target and says which quotas will not do; false where there was no answer.
-async fn check(app: &App, config: &Config, target: &TargetName, cloud: &Cloud) -> bool {
+async fn check(app: &App, settings: &Settings, target: &TargetName, cloud: &Cloud) -> bool {
+    let Settings { config, fleet, .. } = settings;
     let jobs = || config.jobs.iter().filter(|job| job.target == *target);
-    let disks: BTreeSet<&DiskId> = jobs().flat_map(|job| &job.disks).collect();
+    let disks: BTreeSet<&DiskId> =
+        jobs().flat_map(|job| fleet.of(&job.name).disks().map(|on| &on.disk)).collect();
     let disks: Vec<DiskId> = disks.into_iter().cloned().collect();
     if disks.is_empty() {
         return true;
@@ -99,7 +101,7 @@ async fn check(app: &App, config: &Config, target: &TargetName, cloud: &Cloud) -
         }
     };
     for (disk, shelf) in &shelves {
-        let jobs: Vec<&Job> = jobs().filter(|job| job.disks.contains(disk)).collect();
+        let jobs: Vec<&Job> = jobs().filter(|job| fleet.holds(&job.name, disk)).collect();
         let expected = expect(&jobs, disk, *shelf, &have, app.now().wall);
         if expected.is_warning {
             app.say(&Event::new(Kind::QuotaWarning, expected.to_string()).with(|fields| {

@@ -18,7 +18,8 @@ pub(super) async fn answer(app: &App, number: i64) {
     let settings = app.settings();
     let mut of_target: BTreeMap<&TargetName, BTreeSet<&DiskId>> = BTreeMap::new();
     for job in &settings.config.jobs {
-        of_target.entry(&job.target).or_default().extend(&job.disks);
+        let disks = settings.fleet.of(&job.name).disks().map(|on| &on.disk);
+        of_target.entry(&job.target).or_default().extend(disks);
     }
     let (mut quotas, mut problems) = (Vec::new(), Vec::new());
     for (target, disks) in of_target {

@@ -4,9 +4,9 @@
 //! before anything is planned for their disks; late backups count; twins that are surely ours go; what is gone is
 //! said. It refuses to touch a backup that does not bear the owner's mark.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use backup_core::reconcile::{Finding, GONE_AFTER, Known, Listed, compare};
@@ -18,6 +18,7 @@ use tokio::sync::Notify;
 use super::driver::{InFlight, Task};
 use super::plan::PlannedBy;
 use super::retain;
+use super::rounds::{Rounds, Turn};
 use crate::app::App;
 use crate::cloud::Cloud;
 use crate::journal::{Change, Row, SharedError};
@@ -25,50 +26,22 @@ use crate::report::{Event, Kind};
 
 /// How often a disk's backups are listed.
 const EVERY: Duration = Duration::from_secs(6 * 3600);
-/// After a listing that failed; after each that fails in a row, twice as long …
-const SHORTEST_PAUSE: Duration = Duration::from_secs(2);
-/// … but no longer.
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// Disks listed in one call: the fewest values that any of the cloud's filters is known to take.
 const AT_ONCE: usize = 5;
+
+/// Disks that were listed for the first time let their jobs begin: together, no more often than this.
+const LINE_UP_EVERY: Duration = Duration::from_secs(2);
 
 /// The task.
 #[derive(Default)]
 pub struct Reconcile {
-    targets: Arc<Mutex<Targets>>,
-}
-
-/// How listings, and the records of what they show, go; by the monotonic clock.
-#[derive(Default)]
-struct Targets {
-    busy: BTreeSet<TargetName>,
-    /// When the last listing failed, and how many have in a row.
-    failed: BTreeMap<TargetName, (Duration, u32)>,
-    /// Where it was said that they fail.
-    said: BTreeSet<TargetName>,
-}
-
-impl Targets {
-    /// Whether that is to be said.
-    fn fail(&mut self, target: &TargetName, mono: Duration) -> bool {
-        let times = self.failed.get(target).map_or(0, |(_, times)| *times);
-        self.failed.insert(target.clone(), (mono, times + 1));
-        self.said.insert(target.clone())
-    }
-
-    /// How long until another listing is worth its call.
-    fn rest(&self, target: &TargetName, mono: Duration) -> Duration {
-        self.failed.get(target).map_or(Duration::ZERO, |(failed, times)| {
-            let pause = SHORTEST_PAUSE.saturating_mul(1 << (times - 1).min(10)).min(LONGEST_PAUSE);
-            failed.saturating_add(pause).saturating_sub(mono)
-        })
-    }
-}
-
-/// Which disks are to be listed now, or when one will be.
-enum Next {
-    Now(Vec<DiskId>),
-    Later(Duration),
+    rounds: Rounds,
+    /// Disks that are due, of each target. Those that join meanwhile come after them.
+    queues: BTreeMap<TargetName, VecDeque<DiskId>>,
+    /// Disks were listed for the first time since jobs were last let begin.
+    fresh: Arc<AtomicBool>,
+    /// When that was, by the monotonic clock.
+    lined_up: Option<Duration>,
 }
 
 impl Task for Reconcile {
@@ -87,34 +60,51 @@ impl Task for Reconcile {
             }
         };
         let mono = app.parts.time.clock().mono();
+        let settings = app.settings();
         // What an earlier process sent at its very end may need the settle to show.
-        let settled = mono.saturating_sub(app.now().up).saturating_add(app.settings().config.settle);
-        let (mut wait, mut all_listed) = (EVERY, true);
-        for (target, cloud) in &app.settings().clouds {
-            if lock(&self.targets).busy.contains(target) {
+        let settled = mono.saturating_sub(app.now().up).saturating_add(settings.config.settle);
+        // While it is not known which disks there are, not all of them were listed.
+        let (mut wait, mut all_listed) = (EVERY, settings.fleet.is_known());
+        for (target, cloud) in &settings.clouds {
+            if self.rounds.is_busy(target) {
                 all_listed = false;
                 continue;
             }
-            let rest = lock(&self.targets).rest(target, mono);
-            match next(app, target, mono, behind.then_some(settled)) {
-                Next::Later(later) => {
-                    wait = wait.min(later);
-                    if lock(&self.targets).said.remove(target) {
-                        let event =
-                            Event::new(Kind::ReconcileRecovered, "all disks' backups are listed again");
-                        app.say(&event.with(|fields| fields.target = Some(target.to_string())));
+            let queue = self.queues.entry(target.clone()).or_default();
+            if queue.is_empty() {
+                match due(app, target, mono, behind.then_some(settled)) {
+                    Ok(disks) => *queue = disks,
+                    Err(later) => {
+                        wait = wait.min(later);
+                        if self.rounds.recovered(target) {
+                            let event =
+                                Event::new(Kind::ReconcileRecovered, "all disks' backups are listed again");
+                            app.say(&event.with(|fields| fields.target = Some(target.to_string())));
+                        }
+                        continue;
                     }
                 }
-                Next::Now(_) if !rest.is_zero() => (all_listed, wait) = (false, wait.min(rest)),
-                Next::Now(disks) => {
-                    all_listed = false;
-                    lock(&self.targets).busy.insert(target.clone());
-                    let turn = Turn { targets: Arc::clone(&self.targets), target: target.clone() };
-                    in_flight.start(&[], reconcile(Arc::clone(app), cloud.clone(), turn, disks));
-                }
+            }
+            all_listed = false;
+            let rest = self.rounds.rest(target, mono);
+            if rest.is_zero() {
+                let disks = queue.drain(..AT_ONCE.min(queue.len())).collect();
+                let listing = reconcile(
+                    Arc::clone(app),
+                    cloud.clone(),
+                    self.rounds.begin(target),
+                    disks,
+                    Arc::clone(&self.fresh),
+                );
+                in_flight.start(&[], listing);
+            } else {
+                wait = wait.min(rest);
             }
         }
-        if behind && all_listed && mono >= settled && app.write(Change::CaughtUp).await.is_ok() {
+        let wait = wait.min(self.let_begin(app, mono, all_listed));
+        // Not before the jobs have begun: where the journal was lost, after what was recovered.
+        let begun = !self.fresh.load(Ordering::Relaxed) && app.in_line.is_so();
+        if behind && all_listed && begun && mono >= settled && app.write(Change::CaughtUp).await.is_ok() {
             app.pokes.submit.notify_one();
             app.pokes.retain.notify_one();
         }
@@ -122,11 +112,35 @@ impl Task for Reconcile {
     }
 }
 
-/// The next disks of a target: those never listed first. While the journal is behind, a listing before `settled`
-/// does not count.
-fn next(app: &App, target: &TargetName, mono: Duration, settled: Option<Duration>) -> Next {
+impl Reconcile {
+    /// Lets the jobs of disks begin that were listed for the first time; how long until it is to be asked again.
+    fn let_begin(&mut self, app: &App, mono: Duration, at_once: bool) -> Duration {
+        if !self.fresh.load(Ordering::Relaxed) {
+            return Duration::MAX;
+        }
+        let rest = self.lined_up.map_or(Duration::ZERO, |at| (at + LINE_UP_EVERY).saturating_sub(mono));
+        if !at_once && !rest.is_zero() {
+            return rest;
+        }
+        self.fresh.store(false, Ordering::Relaxed);
+        self.lined_up = Some(mono);
+        app.in_line.ask();
+        app.pokes.plan.notify_one();
+        Duration::MAX
+    }
+}
+
+/// The disks of a target that are to be listed now, those never listed first; or how long until one is. While the
+/// journal is behind, a listing before `settled` does not count.
+fn due(
+    app: &App,
+    target: &TargetName,
+    mono: Duration,
+    settled: Option<Duration>,
+) -> Result<VecDeque<DiskId>, Duration> {
     let settings = app.settings();
-    let disks = settings.config.jobs.iter().filter(|job| job.target == *target).flat_map(|job| &job.disks);
+    let jobs = settings.config.jobs.iter().filter(|job| job.target == *target);
+    let disks = jobs.flat_map(|job| settings.fleet.of(&job.name).disks()).map(|on_roster| &on_roster.disk);
     let due = |disk: &DiskId| {
         let listed = app.listed(target, disk)?;
         Some(settled.filter(|settled| listed < *settled).unwrap_or(listed + EVERY))
@@ -135,33 +149,16 @@ fn next(app: &App, target: &TargetName, mono: Duration, settled: Option<Duration
     order.sort_unstable();
     order.dedup();
     let now = order.iter().take_while(|(due, _)| due.is_none_or(|due| due <= mono));
-    let now: Vec<DiskId> = now.take(AT_ONCE).map(|(_, disk)| (*disk).clone()).collect();
+    let now: VecDeque<DiskId> = now.map(|(_, disk)| (*disk).clone()).collect();
     if now.is_empty() {
         let first = order.first().and_then(|(due, _)| *due);
-        Next::Later(first.map_or(EVERY, |due| due.saturating_sub(mono)))
-    } else {
-        Next::Now(now)
+        return Err(first.map_or(EVERY, |due| due.saturating_sub(mono)));
     }
-}
-
-/// One listing of a target at a time; given back when dropped.
-struct Turn {
-    targets: Arc<Mutex<Targets>>,
-    target: TargetName,
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        lock(&self.targets).busy.remove(&self.target);
-    }
-}
-
-fn lock(targets: &Mutex<Targets>) -> MutexGuard<'_, Targets> {
-    targets.lock().unwrap_or_else(PoisonError::into_inner)
+    Ok(now)
 }
 
 /// Lists these disks in one call, and carries out what that shows.
-async fn reconcile(app: Arc<App>, cloud: Cloud, turn: Turn, disks: Vec<DiskId>) {
+async fn reconcile(app: Arc<App>, cloud: Cloud, turn: Turn, disks: Vec<DiskId>, fresh: Arc<AtomicBool>) {
     let (began, mono) = (app.now().mark(), app.parts.time.clock().mono());
     let listed = tokio::select! {
         biased;
@@ -171,7 +168,7 @@ async fn reconcile(app: Arc<App>, cloud: Cloud, turn: Turn, disks: Vec<DiskId>) 
     let mut listed = match listed {
         Ok(listed) => listed,
         Err(problem) => {
-            if lock(&turn.targets).fail(&turn.target, mono) {
+            if turn.fail(mono) {
                 let message = format!("the disks' backups cannot be listed: {problem}");
                 let event = Event::new(Kind::ReconcileFailed, message);
                 app.say(&event.with(|fields| fields.target = Some(turn.target.to_string())));
@@ -184,16 +181,15 @@ async fn reconcile(app: Arc<App>, cloud: Cloud, turn: Turn, disks: Vec<DiskId>) 
         let compared = Disk { app: &app, cloud: &cloud, target: &turn.target, disk: &disk };
         if let Err(error) = compared.compare(began, &listed).await {
             // Not at once: where something is to be written and cannot be, each listing would lead to the next.
-            lock(&turn.targets).fail(&turn.target, mono);
+            let _ = turn.fail(mono);
             return app.journal_fault(&error);
         }
         if app.note_listed(&turn.target, &disk, mono).is_none() {
             // Its jobs may begin now.
-            app.in_line.store(false, Ordering::Relaxed);
+            fresh.store(true, Ordering::Relaxed);
         }
     }
-    lock(&turn.targets).failed.remove(&turn.target);
-    app.pokes.plan.notify_one();
+    turn.succeed();
 }
 
 /// A disk that is compared.

@@ -7,16 +7,17 @@ use backup_core::{DiskId, JobName, RunId};
 use jiff::{SignedDuration, Timestamp};
 
 use super::plan::PlannedBy;
-use crate::app::App;
+use crate::app::{App, Settings};
 use crate::config::{Config, Job};
-use crate::journal::{Answer, Change, JournalError, Request, SharedError, Store};
+use crate::journal::{Answer, Change, JournalError, Request, SharedError, Store, ToInspect};
 use crate::report::{Event, Kind};
 
-/// Takes up all requests that have no answer yet.
+/// Takes up all requests that have no answer yet; gives back those whose answer takes calls, for `inspect`.
 ///
 /// # Errors
 /// When the journal cannot be read or written; the requests are then taken up later.
-pub async fn take_up_all(app: &App) -> Result<(), SharedError> {
+pub async fn take_up_all(app: &App) -> Result<Vec<(i64, Vec<ToInspect>)>, SharedError> {
+    let mut to_inspect = Vec::new();
     for (number, request) in app.parts.journal.read(|store| store.open_requests()).await? {
         match request {
             Request::Backup { disks, job } => backup(app, number, disks, job).await?,
@@ -30,17 +31,20 @@ pub async fn take_up_all(app: &App) -> Result<(), SharedError> {
             // The restorer's: they need the cloud.
             Request::InspectRestore(_) | Request::Restore(_) | Request::Quotas => {}
             Request::Backups(_) | Request::Prune(_) => app.pokes.retain.notify_one(),
+            Request::Inspect { jobs } => to_inspect.push((number, jobs)),
         }
     }
-    Ok(())
+    Ok(to_inspect)
 }
 
 /// A run for each disk, due now. The runs and the answer are one write: whatever happens, a request becomes runs
 /// once.
 async fn backup(app: &App, number: i64, disks: Vec<DiskId>, job: Option<JobName>) -> Result<(), SharedError> {
-    let config = &app.settings().config;
-    let plans: Result<Vec<_>, String> =
-        disks.into_iter().map(|disk| planned_by(config, &disk, job.as_ref()).map(|by| (disk, by))).collect();
+    let settings = app.settings();
+    let plans: Result<Vec<_>, String> = disks
+        .into_iter()
+        .map(|disk| planned_by(&settings, &disk, job.as_ref()).map(|by| (disk, by)))
+        .collect();
     let plans = match plans {
         Ok(plans) => plans,
         Err(why) => {
@@ -82,8 +86,9 @@ fn unused(store: &dyn Store, by: &PlannedBy, disk: &DiskId, now: Timestamp) -> R
 }
 
 /// The job that a backup of `disk` is made under.
-fn planned_by(config: &Config, disk: &DiskId, wanted: Option<&JobName>) -> Result<PlannedBy, String> {
-    let holders: Vec<&Job> = config.jobs.iter().filter(|job| job.disks.contains(disk)).collect();
+fn planned_by(settings: &Settings, disk: &DiskId, wanted: Option<&JobName>) -> Result<PlannedBy, String> {
+    let Settings { config, fleet, .. } = settings;
+    let holders: Vec<&Job> = config.jobs.iter().filter(|job| fleet.holds(&job.name, disk)).collect();
     let names = || holders.iter().map(|job| job.name.as_str()).collect::<Vec<_>>().join(", ");
     let job = match (wanted, holders.as_slice()) {
         (Some(wanted), _) => match holders.iter().find(|job| job.name == *wanted) {

@@ -15,9 +15,8 @@ use tokio::sync::Notify;
 
 use super::driver::{InFlight, Task};
 use super::quotas;
-use crate::app::App;
+use crate::app::{App, Settings};
 use crate::cloud::Cloud;
-use crate::config::Config;
 use crate::journal::{Answer, Change, Request, RestoreAsk, RestoreRow};
 use crate::report::{Event, Kind};
 
@@ -247,7 +246,7 @@ fn event(kind: Kind, row: &RestoreRow, message: String) -> Event {
 /// whatever happens, a request becomes one restore.
 async fn take_up(app: &App, number: i64, ask: RestoreAsk, only_look: bool) {
     let settings = app.settings();
-    let answer = match target_of(&settings.config, &ask) {
+    let answer = match target_of(&settings, &ask) {
         Err(why) => Answer::Refused { why },
         Ok(target) => match settings.clouds.get(&target) {
             None => Answer::Refused { why: format!("there is no target {target}") },
@@ -294,11 +293,12 @@ async fn write_answer(app: &App, changes: Vec<Change>) {
 }
 
 /// The target that has a disk: the one that is said, or that of the jobs which hold it, or the default one.
-fn target_of(config: &Config, ask: &RestoreAsk) -> Result<TargetName, String> {
+fn target_of(Settings { config, fleet, .. }: &Settings, ask: &RestoreAsk) -> Result<TargetName, String> {
     if let Some(target) = &ask.target {
         return Ok(target.clone());
     }
-    let mut of_jobs = config.jobs.iter().filter(|job| job.disks.contains(&ask.disk)).map(|job| &job.target);
+    let holders = config.jobs.iter().filter(|job| fleet.holds(&job.name, &ask.disk));
+    let mut of_jobs = holders.map(|job| &job.target);
     let target = of_jobs.next().or_else(|| config.default_target());
     target.cloned().ok_or_else(|| {
         format!("no job holds {}, and there are several targets: say which with --target", ask.disk)

@@ -137,7 +137,7 @@ impl Retain {
         let mut wait = EVERY;
         let mut disks = lock(&self.disks);
         for job in settings.config.jobs.iter().filter(|job| !job.keep.is_empty()) {
-            for disk in &job.disks {
+            for disk in settings.fleet.of(&job.name).disks().map(|on| &on.disk) {
                 let when = disks.entry((job.target.clone(), disk.clone())).or_default();
                 if let Some(ended) = completed.get(disk).filter(|ended| **ended > when.completed) {
                     (when.completed, when.next) = (*ended, mono);

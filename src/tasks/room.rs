@@ -10,11 +10,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use backup_core::quota::{self, Shelf};
-use backup_core::retention::{Keep, PointId};
+use backup_core::retention::PointId;
 use backup_core::run::{Freed, Freeing, Full, Poll, Room, State, WhenFull};
 use backup_core::{BackupId, BackupName, DiskId, JobName, Run, RunId, SnapshotId, Step, TargetName};
 use jiff::Timestamp;
-use jiff::tz::TimeZone;
 use tokio::sync::Notify;
 
 use super::attend::Attend;
@@ -22,7 +21,7 @@ use super::driver::{InFlight, Task};
 use super::submit;
 use crate::app::App;
 use crate::cloud::Cloud;
-use crate::config::Config;
+use crate::config::Job;
 use crate::journal::{Change, Row, SharedError, Stage};
 use crate::report::{Event, Kind};
 
@@ -183,14 +182,14 @@ pub(super) async fn decide(app: Arc<App>, cloud: Cloud, row: Row) {
 
 /// What makes room, by a fresh listing.
 async fn choose(app: &App, cloud: &Cloud, row: &Row) -> Result<Room, SharedError> {
-    let (config, disk) = (Arc::clone(&app.settings().config), row.run.id.disk.clone());
-    let rules = |job: &JobName| rules(&config, job, &disk);
+    let (settings, disk) = (app.settings(), row.run.id.disk.clone());
+    let rules = |job: &JobName| settings.rules(job, &disk);
     let when_full = row.run.policy.when_full;
     // Where nothing may go whatever is there, no listing is needed.
-    let keeps = |job: &crate::config::Job| job.disks.contains(&disk) && !job.rules().0.is_empty();
+    let keeps = |job: &Job| settings.fleet.holds(&job.name, &disk) && !job.keep.is_empty();
     let frees = matches!(when_full, WhenFull::Rotate { .. } | WhenFull::Promote { .. });
     let (mut points, mut snapshots) = (Vec::new(), Vec::new());
-    if frees || config.jobs.iter().any(keeps) {
+    if frees || settings.config.jobs.iter().any(keeps) {
         match cloud.points(&disk).await {
             Ok(listed) => points = listed,
             Err(problem) => return Ok(unknown(row, &problem)),
@@ -222,11 +221,6 @@ async fn choose(app: &App, cloud: &Cloud, row: &Row) -> Result<Room, SharedError
 fn unknown(row: &Row, problem: &str) -> Room {
     tracing::debug!(run = %row.run.id, "what the disk has could not be listed: {problem}");
     Room::Unknown
-}
-
-/// What a job keeps on a disk; none where it does not hold the disk.
-fn rules(config: &Config, job: &JobName, disk: &DiskId) -> Option<(Keep, TimeZone)> {
-    config.jobs.iter().find(|known| known.name == *job && known.disks.contains(disk)).map(|job| job.rules())
 }
 
 /// Writes what was decided, and says it; the run, where room is being made now.

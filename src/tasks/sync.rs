@@ -12,8 +12,9 @@ use backup_core::{DiskId, JobName};
 use jiff::Timestamp;
 
 use super::plan::{plan, write_plans};
-use crate::app::App;
+use crate::app::{App, Settings};
 use crate::config::{Config, Job};
+use crate::fleet::OnRoster;
 use crate::journal::{Change, JournalError, SharedError, Store, Watermark};
 use crate::zones;
 
@@ -23,7 +24,8 @@ use crate::zones;
 /// When the journal cannot be read or written.
 pub async fn sync(app: &App) -> Result<(), SharedError> {
     let settings = app.settings();
-    let config = &settings.config;
+    let (config, fleet) = (&settings.config, &settings.fleet);
+    carry_over(app, config).await?;
     let (now, since) = (app.now().wall, app.in_force_since());
     let (known, behind) =
         app.parts.journal.read(|store| Ok((store.watermarks()?, store.is_behind()?))).await?;
@@ -34,7 +36,7 @@ pub async fn sync(app: &App) -> Result<(), SharedError> {
     for job in &config.jobs {
         let schedule = job.schedule.to_string();
         let next_due = job.schedule.next_after(since);
-        for disk in &job.disks {
+        for OnRoster { disk, .. } in fleet.of(&job.name).disks() {
             let may_begin = !behind || app.listed(&job.target, disk).is_some();
             let begins = Watermark {
                 job: job.name.clone(),
@@ -61,7 +63,7 @@ pub async fn sync(app: &App) -> Result<(), SharedError> {
                 Some(mark) if mark.planned_through.duration_since(now) > TOLERANCE => begun.push(begins),
                 Some(mark) if mark.schedule == schedule => {}
                 Some(mark) => {
-                    owed.extend(owed_by_old_schedule(config, job, &mark, since));
+                    owed.extend(owed_by_old_schedule(&settings, job, &mark, since));
                     begun.push(begins);
                 }
             }
@@ -72,16 +74,52 @@ pub async fn sync(app: &App) -> Result<(), SharedError> {
         write_plans(app, owed).await?;
     }
     begun.extend(app.parts.journal.read(move |store| go_on_after_recovered(store, ready)).await?);
-    let gone: Vec<_> = known.into_keys().collect();
+    // Where it is not known yet which disks a job holds, those that it held stay.
+    let in_doubt: HashSet<&JobName> =
+        config.jobs.iter().map(|job| &job.name).filter(|job| !fleet.of(job).is_known).collect();
+    let gone: Vec<_> = known.into_keys().filter(|(job, _)| !in_doubt.contains(job)).collect();
     if !begun.is_empty() {
         app.write(Change::Watermarks(begun)).await?;
     }
     if !gone.is_empty() {
         app.write(Change::Forget(gone)).await?;
     }
-    remove_waiting(app, config).await?;
-    app.pokes.all();
+    remove_waiting(app, &settings, &in_doubt).await?;
+    tidy_up(app, config).await
+}
+
+/// Watermarks of jobs that were renamed go on under the new name; runs stay under the old one, which goes on with them.
+async fn carry_over(app: &App, config: &Config) -> Result<(), SharedError> {
+    let renamed: BTreeMap<JobName, JobName> =
+        config.jobs.iter().filter_map(|job| Some((job.was.clone()?, job.name.clone()))).collect();
+    if renamed.is_empty() {
+        return Ok(());
+    }
+    let marks = app.parts.journal.read(|store| store.watermarks()).await?;
+    let there: HashSet<(&JobName, &DiskId)> = marks.iter().map(|mark| (&mark.job, &mark.disk)).collect();
+    let (mut begun, mut gone) = (Vec::new(), Vec::new());
+    for mark in &marks {
+        let Some(name) = renamed.get(&mark.job) else { continue };
+        if !there.contains(&(name, &mark.disk)) {
+            begun.push(Watermark { job: name.clone(), ..mark.clone() });
+            gone.push((mark.job.clone(), mark.disk.clone()));
+        }
+    }
+    if !begun.is_empty() {
+        app.write_all(vec![Change::Watermarks(begun), Change::Forget(gone)]).await?;
+    }
     Ok(())
+}
+
+/// What the journal has of the jobs besides their watermarks and runs.
+async fn tidy_up(app: &App, config: &Config) -> Result<(), SharedError> {
+    let listed: HashSet<&JobName> =
+        config.jobs.iter().filter(|job| job.wants_discovery()).map(|job| &job.name).collect();
+    let held = app.parts.journal.read(|store| store.inventory()).await?.jobs;
+    let unlisted: Vec<JobName> = held.into_keys().filter(|job| !listed.contains(job)).collect();
+    let rank = |job: &Job| i64::from(job.priority) - i64::from(Job::PRIORITY);
+    let ranks = config.jobs.iter().map(|job| (job.name.clone(), rank(job))).filter(|(_, rank)| *rank != 0);
+    app.write_all(vec![Change::Unlist(unlisted), Change::Priorities(ranks.collect())]).await.map(drop)
 }
 
 /// Watermarks that begin; where the journal was lost, after the last run that was recovered, so that what was due
@@ -98,28 +136,37 @@ fn go_on_after_recovered(store: &dyn Store, begun: Vec<Watermark>) -> Result<Vec
     begun.into_iter().map(go_on).collect()
 }
 
-fn owed_by_old_schedule(config: &Config, job: &Job, mark: &Watermark, now: Timestamp) -> Option<Change> {
+fn owed_by_old_schedule(settings: &Settings, job: &Job, mark: &Watermark, now: Timestamp) -> Option<Change> {
     let old = Schedule::read(&mark.schedule, &zones::in_force().database).ok()?;
-    Some(plan(config, job, &old, mark, now))
+    Some(plan(settings, job, &old, mark, now))
 }
 
 /// Ends the waiting runs of jobs, disks and targets that are no longer configured. Runs with an attempt or a
 /// backup under way go on to their end.
-async fn remove_waiting(app: &App, config: &Config) -> Result<(), SharedError> {
-    let configured: HashSet<(&JobName, &DiskId)> =
-        config.jobs.iter().flat_map(|job| job.disks.iter().map(|disk| (&job.name, disk))).collect();
+async fn remove_waiting(
+    app: &App,
+    settings: &Settings,
+    in_doubt: &HashSet<&JobName>,
+) -> Result<(), SharedError> {
+    let Settings { config, fleet, .. } = settings;
+    let renamed: BTreeMap<&JobName, &JobName> =
+        config.jobs.iter().filter_map(|job| Some((job.was.as_ref()?, &job.name))).collect();
+    let mut skipped = Vec::new();
     for row in app.parts.journal.read(|store| store.waiting()).await? {
         let id = &row.run.id;
         let known_target = config.targets.contains_key(&row.target);
-        if known_target && (id.job.is_manual() || configured.contains(&(&id.job, &id.disk))) {
+        let job = *renamed.get(&id.job).unwrap_or(&&id.job);
+        let is_held = id.job.is_manual() || in_doubt.contains(job) || fleet.holds(job, &id.disk);
+        if known_target && is_held {
             continue;
         }
         match row.run.skip(Skip::Removed) {
-            Ok(run) => {
-                app.write(app.saving_waiting(run)).await?;
-            }
+            Ok(run) => skipped.push(app.saving_waiting(run)),
             Err(error) => app.fault(&error),
         }
+    }
+    if !skipped.is_empty() {
+        app.write_all(skipped).await?;
     }
     Ok(())
 }

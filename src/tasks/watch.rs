@@ -12,9 +12,10 @@ use tokio::sync::Notify;
 
 use super::clock_check::ClockCheck;
 use super::driver::{InFlight, Task};
-use super::requests;
+use super::{inspect, requests};
 use crate::app::App;
 use crate::cloud::{Cloud, Source};
+use crate::journal::ToInspect;
 use crate::report::{Event, Kind, chain};
 
 /// The task.
@@ -26,6 +27,8 @@ pub struct Watch {
     /// What was said of the sources that renew their credentials.
     renewed: Vec<Renewals>,
     slowed: BTreeMap<(TargetName, &'static str), bool>,
+    /// Requests that are being answered.
+    inspecting: BTreeSet<i64>,
 }
 
 /// What was said of a source.
@@ -47,10 +50,11 @@ impl Task for Watch {
     async fn step(&mut self, app: &Arc<App>, in_flight: &mut InFlight) -> Duration {
         let wait = self.clock.step(app, in_flight).await;
         // A request becomes runs that are due now: by a clock that can be believed.
-        if app.parts.time.is_trusted()
-            && let Err(error) = requests::take_up_all(app).await
-        {
-            app.journal_fault(&error);
+        if app.parts.time.is_trusted() {
+            match requests::take_up_all(app).await {
+                Ok(to_inspect) => self.inspect(app, to_inspect, in_flight),
+                Err(error) => app.journal_fault(&error),
+            }
         }
         self.notice_lanes(app);
         self.notice_credentials(app);
@@ -60,6 +64,16 @@ impl Task for Watch {
 }
 
 impl Watch {
+    /// Begins to answer the requests that are not being answered yet.
+    fn inspect(&mut self, app: &Arc<App>, open: Vec<(i64, Vec<ToInspect>)>, in_flight: &mut InFlight) {
+        self.inspecting.retain(|number| open.iter().any(|(open, _)| open == number));
+        for (number, jobs) in open {
+            if self.inspecting.insert(number) {
+                in_flight.start(&[], inspect::inspect(Arc::clone(app), number, jobs));
+            }
+        }
+    }
+
     fn notice_credentials(&mut self, app: &App) {
         for (target, cloud) in &app.settings().clouds {
             let (kind, message) = match cloud.credential_problem() {

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
-use crate::cloud::Cloud;
+use crate::cloud::{Cloud, Place};
 use crate::error::ApiError;
 use crate::faults::Fate;
 use crate::params::{Field, Params};
@@ -52,7 +52,7 @@ pub(crate) struct Action {
 /// A request that has passed the checks.
 pub(crate) struct Call<'a> {
     pub(crate) now: Timestamp,
-    pub(crate) region: &'a str,
+    pub(crate) place: Place<'a>,
     pub(crate) params: &'a Params,
     /// How a backup that it creates shall end.
     pub(crate) fate: Fate,

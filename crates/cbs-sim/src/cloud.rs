@@ -32,6 +32,19 @@ pub(crate) struct Cloud {
     vendors_day: Option<Date>,
 }
 
+/// Where a request looks, and who asks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place<'a> {
+    pub(crate) region: &'a str,
+    pub(crate) caller: &'a str,
+}
+
+impl Place<'_> {
+    fn shows(self, disk: &Disk) -> bool {
+        disk.region == self.region && disk.account.as_deref().is_none_or(|account| account == self.caller)
+    }
+}
+
 /// A disk and what is kept of it.
 #[derive(Debug)]
 pub(crate) struct Shelf {
@@ -206,12 +219,12 @@ impl Cloud {
         true
     }
 
-    pub(crate) fn disks_in(&self, region: &str) -> impl Iterator<Item = &Shelf> {
-        self.disks.values().filter(move |shelf| shelf.disk.region == region)
+    pub(crate) fn disks_in(&self, place: Place<'_>) -> impl Iterator<Item = &Shelf> {
+        self.disks.values().filter(move |shelf| place.shows(&shelf.disk))
     }
 
-    pub(crate) fn disk(&self, region: &str, id: &str) -> Option<&Shelf> {
-        self.disks.get(id).filter(|shelf| shelf.disk.region == region)
+    pub(crate) fn disk(&self, place: Place<'_>, id: &str) -> Option<&Shelf> {
+        self.disks.get(id).filter(|shelf| place.shows(&shelf.disk))
     }
 
     /// The disk that a backup belongs or belonged to.
@@ -220,20 +233,20 @@ impl Cloud {
     }
 
     /// Looks up a backup that exists, visible in listings or not.
-    pub(crate) fn backup(&self, region: &str, id: &str, now: Timestamp) -> Option<&Backup> {
-        self.disk(region, self.home_of(id)?)?.existing(now).find(|backup| backup.id == id)
+    pub(crate) fn backup(&self, place: Place<'_>, id: &str, now: Timestamp) -> Option<&Backup> {
+        self.disk(place, self.home_of(id)?)?.existing(now).find(|backup| backup.id == id)
     }
 
     pub(crate) fn create_backup(
         &mut self,
-        region: &str,
+        place: Place<'_>,
         disk: &str,
         name: &str,
         now: Timestamp,
         fate: Fate,
     ) -> Result<String, ApiError> {
         let one_at_a_time = self.choices.one_creation_at_a_time;
-        let Some(shelf) = self.disks.get_mut(disk).filter(|shelf| shelf.disk.region == region) else {
+        let Some(shelf) = self.disks.get_mut(disk).filter(|shelf| place.shows(&shelf.disk)) else {
             return Err(disk_not_found(disk));
         };
         match shelf.state(now) {
@@ -288,12 +301,12 @@ impl Cloud {
     /// Deletes all of the backups, or none.
     pub(crate) fn delete_backups(
         &mut self,
-        region: &str,
+        place: Place<'_>,
         ids: &[&str],
         now: Timestamp,
     ) -> Result<(), ApiError> {
         for id in ids {
-            let Some(backup) = self.backup(region, id, now) else { return Err(backup_not_found(id)) };
+            let Some(backup) = self.backup(place, id, now) else { return Err(backup_not_found(id)) };
             let rolling = self.disks.get(&backup.disk).and_then(|shelf| shelf.rolling(now));
             if backup.rolling_back || rolling.is_some_and(|rolling| rolling.backup == *id) {
                 return Err(disk_rollbacking(&backup.disk));
@@ -311,15 +324,15 @@ impl Cloud {
     /// Turns a NORMAL backup into a snapshot. Asked for twice while the backup exists, it makes two.
     pub(crate) fn promote(
         &mut self,
-        region: &str,
+        place: Place<'_>,
         new: NewSnapshot<'_>,
         now: Timestamp,
     ) -> Result<String, ApiError> {
         let Some(id) = new.backup else {
-            self.disk(region, new.disk).ok_or_else(|| disk_not_found(new.disk))?;
+            self.disk(place, new.disk).ok_or_else(|| disk_not_found(new.disk))?;
             return Ok(self.snapshots.create(new, self.timings.clone(), now).0);
         };
-        let Some(backup) = self.backup(region, id, now).filter(|backup| backup.disk == new.disk) else {
+        let Some(backup) = self.backup(place, id, now).filter(|backup| backup.disk == new.disk) else {
             return Err(backup_not_found(id));
         };
         if !backup.is_normal(now) {
@@ -375,12 +388,12 @@ impl Cloud {
     /// Puts a disk back to one of its backups, from now on.
     pub(crate) fn roll_back(
         &mut self,
-        region: &str,
+        place: Place<'_>,
         Rollback { disk, backup, stop, start }: &Rollback<'_>,
         now: Timestamp,
     ) -> Result<(), ApiError> {
         let home = self.home_of(backup).map(str::to_owned);
-        let Some(shelf) = self.disks.get_mut(*disk).filter(|shelf| shelf.disk.region == region) else {
+        let Some(shelf) = self.disks.get_mut(*disk).filter(|shelf| place.shows(&shelf.disk)) else {
             return Err(disk_not_found(disk));
         };
         match shelf.state(now) {

@@ -41,6 +41,8 @@ pub struct RequestRecord {
     pub fault: Option<String>,
     /// The caller, once known.
     pub identity: Option<String>,
+    /// The host that it called.
+    pub host: String,
     /// The backup that it made, or the first that it names.
     pub backup_id: Option<String>,
     /// The RequestId of the answer.
@@ -87,8 +89,14 @@ impl Ledger {
     /// The most requests of `action` that arrived within any one second `[t, t + 1 s)`.
     #[must_use]
     pub fn peak_arrivals_in_any_second(&self, action: &str) -> usize {
+        self.peak_arrivals_of(|request| request.action == action)
+    }
+
+    /// The same of the requests that `which` takes.
+    #[must_use]
+    pub fn peak_arrivals_of(&self, which: impl Fn(&RequestRecord) -> bool) -> usize {
         let mut arrivals: Vec<_> =
-            self.requests.iter().filter(|request| request.action == action).map(|r| r.arrival).collect();
+            self.requests.iter().filter(|request| which(request)).map(|r| r.arrival).collect();
         // A server's clock may have been set back.
         arrivals.sort_unstable();
         let mut first = 0;
@@ -128,6 +136,7 @@ mod tests {
             replied: true,
             fault: None,
             identity: None,
+            host: String::new(),
             backup_id: None,
             request_id: String::new(),
         };

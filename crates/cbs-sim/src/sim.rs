@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::actions::{Answer, Call};
-use crate::cloud::Cloud;
+use crate::cloud::{Cloud, Place};
 use crate::error::ApiError;
 use crate::faults::{Accidents, Effect, Faults, Rule};
 use crate::issuer::Issuer;
@@ -217,6 +217,7 @@ impl State {
             replied: true,
             fault: None,
             identity: verdict.identity,
+            host: request.header("Host").unwrap_or_default().to_lowercase(),
             backup_id: subject.backup,
             request_id: self.request_ids.uuid(),
         };
@@ -245,6 +246,8 @@ impl State {
         date: Timestamp,
     ) -> Outcome {
         let Admitted { action, region, params } = admitted;
+        let caller = record.identity.clone().unwrap_or_default();
+        let place = Place { region, caller: &caller };
         record.fault = fault.as_ref().map(|effect| effect.name().to_owned());
         let forbidden = match &fault {
             Some(Effect::Error { code, message }) => Some(ApiError::new(code, message)),
@@ -254,7 +257,7 @@ impl State {
         };
         let result = match forbidden {
             Some(error) => Err(error),
-            None => (action.run)(&mut self.cloud, &Call { now, region, params, fate }),
+            None => (action.run)(&mut self.cloud, &Call { now, place, params, fate }),
         };
         record.executed = result.is_ok();
         if let Ok(answer) = &result
@@ -289,6 +292,7 @@ impl State {
         let outcome = delivered(answer, fault, now);
         self.requests.push(RequestRecord {
             arrival: now,
+            host: String::new(),
             action: metadata::ACTION.to_owned(),
             disk_id: None,
             name: Some(role.to_owned()).filter(|role| !role.is_empty()),

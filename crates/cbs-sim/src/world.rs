@@ -222,6 +222,9 @@ pub struct Disk {
     /// Shown as DiskName.
     #[serde(default)]
     pub name: String,
+    /// Whose it is: callers of another identity do not see it. All do, where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<String>,
     /// Where it is: requests for other regions do not see it.
     #[serde(default = "default_region")]
     pub region: String,
@@ -270,6 +273,7 @@ impl Disk {
         Self {
             id: id.to_owned(),
             name: String::new(),
+            account: None,
             region: default_region(),
             zone: default_zone(),
             project: 0,

@@ -50,7 +50,7 @@ pub struct Job<'a> {
     /// Its name.
     pub name: &'a JobName,
     /// Its disks.
-    pub disks: &'a [DiskId],
+    pub disks: Vec<OnJob<'a>>,
     /// Its lane, by its place in [`Scene::lanes`].
     pub lane: usize,
     /// When it is due.
@@ -67,6 +67,15 @@ pub struct Job<'a> {
     pub objective: Option<Duration>,
     /// What it keeps.
     pub keep: &'a Keep,
+}
+
+/// A disk of a job.
+#[derive(Clone, Copy, Debug)]
+pub struct OnJob<'a> {
+    /// The disk.
+    pub disk: &'a DiskId,
+    /// What its start is spread by: its own id, or its instance's.
+    pub spread_by: &'a str,
 }
 
 /// What is known of a disk at the beginning.
@@ -177,11 +186,11 @@ impl<'a, 's> World<'a, 's> {
         let mut of_job = Vec::new();
         for job in &scene.jobs {
             let mut of_this = Vec::with_capacity(job.disks.len());
-            for id in job.disks {
-                let place = *places.entry(id).or_insert_with(|| {
-                    let known = scene.disks.get(id).cloned().unwrap_or_default();
+            for OnJob { disk: id, .. } in &job.disks {
+                let place = *places.entry(*id).or_insert_with(|| {
+                    let known = scene.disks.get(*id).cloned().unwrap_or_default();
                     disks.push(Shelf {
-                        id: id.clone(),
+                        id: (*id).clone(),
                         known,
                         busy: None,
                         open: VecDeque::new(),
@@ -247,8 +256,9 @@ impl<'a, 's> World<'a, 's> {
         for place in 0..self.of_job[index].len() {
             let disk = self.of_job[index][place];
             let id = RunId { job: job.name.clone(), disk: self.disks[disk].id.clone(), due };
+            let spread_by = job.disks[place].spread_by;
             let start =
-                |due| start_at(due, job.name, &id.disk, job.spread, job.blackout, job.schedule.zone());
+                |due| start_at(due, job.name, spread_by, job.spread, job.blackout, job.schedule.zone());
             let CaughtUp { run: Some((_, start_at)), .. } =
                 catch_up([due], start, job.missed, job.policy.start_within, due)
             else {
@@ -444,7 +454,8 @@ impl<'a, 's> World<'a, 's> {
     fn plan(&self, disk: usize, points: &[Point]) -> HashMap<PointId, Verdict> {
         let (scene, id) = (self.scene, &self.disks[disk].id);
         let rules = |name: &JobName| {
-            let job = scene.jobs.iter().find(|job| job.name == name && job.disks.contains(id))?;
+            let job =
+                scene.jobs.iter().find(|job| job.name == name && job.disks.iter().any(|on| on.disk == id))?;
             Some((job.keep.clone(), job.schedule.zone().clone()))
         };
         retention::plan(points, &rules, self.now).into_iter().collect()

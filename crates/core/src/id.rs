@@ -93,6 +93,9 @@ names! {
     /// A snapshot of the cloud, `snap-…`: a backup point that was promoted.
     SnapshotId: "a snapshot id (`snap-` and lower-case letters and digits)",
         |text| text.strip_prefix("snap-").is_some_and(is_vendor_suffix);
+    /// What a disk is attached to, `ins-…`; of other products it begins otherwise.
+    InstanceId: "an instance id (letters, digits and hyphens, such as `ins-1a2b3c4d`)",
+        |text| (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
 
     /// The mark of one installation in every backup name that it gives.
     Owner: "an owner (1 to 8 lower-case letters and digits)",

@@ -16,8 +16,11 @@ pub mod retention;
 pub mod retry;
 pub mod run;
 pub mod schedule;
+pub mod selection;
 
-pub use id::{BackupId, BackupName, DiskId, InvalidId, JobName, Owner, RunId, SnapshotId, TargetName};
+pub use id::{
+    BackupId, BackupName, DiskId, InstanceId, InvalidId, JobName, Owner, RunId, SnapshotId, TargetName,
+};
 pub use moment::{Mark, Now};
 pub use next_step::{Facts, Step, next_step};
 pub use run::Run;

@@ -24,7 +24,7 @@ use jiff::tz::{AmbiguousOffset, TimeZone, TimeZoneDatabase};
 pub use blackout::{Blackout, Days, held};
 pub use spread::offset;
 
-use crate::id::{DiskId, JobName};
+use crate::id::JobName;
 
 /// What a schedule's text keeps apart: cron expression, zone.
 const SEPARATOR: char = '@';
@@ -223,17 +223,18 @@ impl Schedule {
     }
 }
 
-/// When a run that is due at `due` starts: once the disk's offset within `spread` has passed outside of blackouts.
+/// When a run that is due at `due` starts: once the offset of `id` within `spread` has passed outside of blackouts. `id`
+/// is the disk's or, where disks of one instance start together, the instance's.
 #[must_use]
 pub fn start_at(
     due: Timestamp,
     job: &JobName,
-    disk: &DiskId,
+    id: &str,
     spread: Duration,
     blackouts: &[Blackout],
     zone: &TimeZone,
 ) -> Timestamp {
-    blackout::pass(due, offset(job, disk, spread), blackouts, zone)
+    blackout::pass(due, offset(job, id, spread), blackouts, zone)
 }
 
 impl fmt::Display for Schedule {
@@ -312,11 +313,11 @@ mod tests {
 
     #[test]
     fn a_run_starts_after_its_spread_and_outside_the_blackout() {
-        let (job, disk) = ("db".parse().unwrap(), "disk-1a2b3c4d".parse().unwrap());
+        let (job, disk) = ("db".parse().unwrap(), "disk-1a2b3c4d");
         let half_past_two: Timestamp = "2026-11-24T02:30:00Z".parse().unwrap();
         let spread = Duration::from_secs(1800);
         let start = |blackouts: &[Blackout]| {
-            start_at(half_past_two, &job, &disk, spread, blackouts, &TimeZone::UTC).to_string()
+            start_at(half_past_two, &job, disk, spread, blackouts, &TimeZone::UTC).to_string()
         };
         // 372 s, the disk's own offset in half an hour; 72 s of it after the blackout.
         assert_eq!(start(&[]), "2026-11-24T02:36:12Z");

@@ -28,7 +28,7 @@ fn start_spread(
     blackouts: &[Blackout],
     zone: &TimeZone,
 ) -> Timestamp {
-    schedule::start_at(due, &"db".parse().unwrap(), &disk.parse().unwrap(), spread, blackouts, zone)
+    schedule::start_at(due, &"db".parse().unwrap(), disk, spread, blackouts, zone)
 }
 
 /// A local time with its offset to a local time with its offset.

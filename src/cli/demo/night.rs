@@ -9,7 +9,7 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, ToSpan as _};
 
 use crate::cli::exit::{Exit, Failure};
-use crate::config::Config;
+use crate::config::{Config, Disks};
 
 const ID: &str = "AKIDdemo";
 const KEY: &str = "demo-key-of-a-simulated-cloud";
@@ -70,7 +70,7 @@ impl Night {
         let ids: Vec<DiskId> = self.disks.iter().filter_map(|disk| disk.parse().ok()).collect();
         let share = ids.len().div_ceil(config.jobs.len());
         for (job, disks) in config.jobs.iter_mut().zip(ids.chunks(share)) {
-            job.disks = disks.to_vec();
+            job.disks = Disks::Listed(disks.to_vec());
         }
         Ok(config)
     }

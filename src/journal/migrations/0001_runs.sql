@@ -55,6 +55,29 @@ CREATE TABLE schedules (
 
 CREATE INDEX schedules_next ON schedules (next_due);
 
+-- Jobs whose disks were listed, and what was asked for.
+CREATE TABLE selections (
+    job       TEXT PRIMARY KEY,
+    target    TEXT NOT NULL,
+    selection TEXT NOT NULL                         -- JSON
+) STRICT, WITHOUT ROWID;
+
+-- The inventory: the disks of those jobs.
+CREATE TABLE inventory (
+    job        TEXT NOT NULL,
+    disk       TEXT NOT NULL,
+    instance   TEXT,                                -- the first that it is attached to
+    first_seen INTEGER NOT NULL,                    -- unix milliseconds
+    missing    INTEGER NOT NULL,                    -- from how many complete listings in a row it was missing
+    PRIMARY KEY (job, disk)
+) STRICT, WITHOUT ROWID;
+
+-- Jobs of another priority than the usual one.
+CREATE TABLE priorities (
+    job  TEXT PRIMARY KEY,
+    rank INTEGER NOT NULL                           -- by how much it is above the usual one
+) STRICT, WITHOUT ROWID;
+
 -- What commands ask of the daemon.
 CREATE TABLE requests (
     number     INTEGER PRIMARY KEY AUTOINCREMENT,

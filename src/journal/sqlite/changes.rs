@@ -5,7 +5,7 @@
 
 use backup_core::retention::PointId;
 use backup_core::run::{Policy, State};
-use backup_core::{Run, RunId};
+use backup_core::{InstanceId, Run, RunId};
 use jiff::Timestamp;
 use rusqlite::{Transaction, params};
 
@@ -218,6 +218,49 @@ pub(super) fn apply(write: &Transaction<'_>, change: &Change) -> rusqlite::Resul
                     write,
                     "DELETE FROM schedules WHERE job = ?1 AND disk = ?2",
                     [job.as_str(), disk.as_str()],
+                )?;
+            }
+            Ok(true)
+        }
+        Change::Listed { job, target, selection, changed, left, at } => {
+            execute(
+                write,
+                "INSERT INTO selections (job, target, selection) VALUES (?1, ?2, ?3)
+                 ON CONFLICT (job) DO UPDATE SET target = excluded.target, selection = excluded.selection",
+                [job.as_str(), target.as_str(), selection],
+            )?;
+            for (disk, member) in changed {
+                let instance = member.instance.as_ref().map(InstanceId::as_str);
+                execute(
+                    write,
+                    "INSERT INTO inventory (job, disk, instance, first_seen, missing) VALUES (?1, ?2, ?3, ?4, ?5)
+                     ON CONFLICT (job, disk) DO UPDATE SET instance = excluded.instance, missing = excluded.missing",
+                    params![job.as_str(), disk.as_str(), instance, millis(*at), member.missing],
+                )?;
+            }
+            for disk in left {
+                execute(
+                    write,
+                    "DELETE FROM inventory WHERE job = ?1 AND disk = ?2",
+                    [job.as_str(), disk.as_str()],
+                )?;
+            }
+            Ok(true)
+        }
+        Change::Unlist(jobs) => {
+            for job in jobs {
+                execute(write, "DELETE FROM selections WHERE job = ?1", [job.as_str()])?;
+                execute(write, "DELETE FROM inventory WHERE job = ?1", [job.as_str()])?;
+            }
+            Ok(true)
+        }
+        Change::Priorities(jobs) => {
+            execute(write, "DELETE FROM priorities", [])?;
+            for (job, rank) in jobs {
+                execute(
+                    write,
+                    "INSERT INTO priorities (job, rank) VALUES (?1, ?2)",
+                    params![job.as_str(), rank],
                 )?;
             }
             Ok(true)

@@ -12,9 +12,8 @@ use futures_util::future::join_all;
 
 use super::AT_ONCE;
 use super::pass::{Gate, Judged, Passed, judge, pass};
-use crate::app::App;
+use crate::app::{App, Settings};
 use crate::cloud::Cloud;
-use crate::config::Config;
 use crate::journal::{Answer, Change, Listed, Which};
 
 /// Takes up a request, and answers it.
@@ -85,16 +84,18 @@ async fn disks(
     which: &Which,
     found: &mut Found,
 ) -> Result<Vec<DiskId>, String> {
-    let config = Arc::clone(&app.settings().config);
+    let settings = app.settings();
+    let Settings { config, fleet, .. } = &*settings;
     if let Some(disk) = &which.disk {
-        let holds =
-            |name: &TargetName| config.jobs.iter().any(|job| job.target == *name && job.disks.contains(disk));
+        let holds = |name: &TargetName| {
+            config.jobs.iter().any(|job| job.target == *name && fleet.holds(&job.name, disk))
+        };
         // One that no job holds may be anybody's.
         let is_asked = holds(target) || !config.targets.keys().any(holds);
         return Ok(is_asked.then(|| disk.clone()).into_iter().collect());
     }
     if !which.all && !which.orphans {
-        return Ok(configured(&config, target, which).into_iter().collect());
+        return Ok(configured(&settings, target, which).into_iter().collect());
     }
     let listed = tokio::select! {
         biased;
@@ -105,7 +106,7 @@ async fn disks(
     if which.orphans {
         let is_ours = |name: &str| name.parse::<BackupName>().is_ok_and(|name| name.owner == config.owner);
         listed.retain(|_, stored| stored.iter().any(|stored| is_ours(&stored.name)));
-        let mut disks = configured(&config, target, which);
+        let mut disks = configured(&settings, target, which);
         disks.extend(listed.into_keys());
         return Ok(disks.into_iter().collect());
     }
@@ -117,10 +118,10 @@ async fn disks(
 }
 
 /// The disks of the jobs of a target.
-fn configured(config: &Config, target: &TargetName, which: &Which) -> BTreeSet<DiskId> {
+fn configured(settings: &Settings, target: &TargetName, which: &Which) -> BTreeSet<DiskId> {
     let is_wanted = |name| which.job.as_ref().is_none_or(|job| job == name);
-    let jobs = config.jobs.iter().filter(|job| job.target == *target && is_wanted(&job.name));
-    jobs.flat_map(|job| job.disks.iter().cloned()).collect()
+    let jobs = settings.config.jobs.iter().filter(|job| job.target == *target && is_wanted(&job.name));
+    jobs.flat_map(|job| settings.fleet.of(&job.name).disks().map(|on| on.disk.clone())).collect()
 }
 
 fn listed(target: &TargetName, disk: &DiskId, judged: &Judged) -> Listed {

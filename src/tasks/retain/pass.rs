@@ -17,9 +17,9 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Semaphore;
 
-use crate::app::App;
+use crate::app::{App, Settings};
 use crate::cloud::{Cloud, Stored};
-use crate::config::{Config, Job};
+use crate::config::Job;
 use crate::journal::{Change, Deletion, Row, SharedError, Which};
 use crate::report::{Event, Kind};
 
@@ -153,8 +153,9 @@ async fn list(
     let list = async {
         let _turn = gate.calls.acquire().await.map_err(|error| error.to_string())?;
         let mut stored = cloud.stored(Some(disks), Priority::Retention).await?;
-        let config = Arc::clone(&app.settings().config);
-        let disks: Vec<DiskId> = disks.iter().filter(|disk| snapshots_join(&config, disk)).cloned().collect();
+        let settings = app.settings();
+        let disks: Vec<DiskId> =
+            disks.iter().filter(|disk| snapshots_join(&settings, disk)).cloned().collect();
         // No disks, no call.
         for (disk, mut snapshots) in cloud.stored_snapshots(&disks, Priority::Retention).await? {
             stored.entry(disk).or_default().append(&mut snapshots);
@@ -169,9 +170,9 @@ async fn list(
 }
 
 /// Whether snapshots of a disk that were backup points are judged by its rules: where they are not given a deadline.
-fn snapshots_join(config: &Config, disk: &DiskId) -> bool {
+fn snapshots_join(settings: &Settings, disk: &DiskId) -> bool {
     let promotes = |job: &&Job| matches!(job.when_full, WhenFull::Promote { keep: None });
-    config.jobs.iter().filter(promotes).any(|job| job.disks.contains(disk))
+    settings.config.jobs.iter().filter(promotes).any(|job| settings.fleet.holds(&job.name, disk))
 }
 
 const STOPPED: &str = "stopped";
@@ -196,18 +197,6 @@ fn fault(app: &App, error: &SharedError) -> String {
     crate::report::chain(&**error)
 }
 
-/// What jobs keep on a disk; none for one that is not there, or does not hold it. Targets do not matter: two may lead
-/// to one account.
-fn rules<'a>(config: &'a Config, disk: &'a DiskId) -> impl Fn(&JobName) -> Option<(Keep, TimeZone)> + 'a {
-    move |name| {
-        if name.is_manual() {
-            return Some((Keep::default(), TimeZone::UTC));
-        }
-        let job = config.jobs.iter().find(|job| job.name == *name && job.disks.contains(disk))?;
-        Some((job.keep.clone(), job.schedule.zone().clone()))
-    }
-}
-
 /// Judges what a complete listing has of a disk. What was not NORMAL `before`, where that is known, does not count yet.
 pub(super) async fn judge(
     app: &App,
@@ -216,7 +205,8 @@ pub(super) async fn judge(
     before: Option<&BTreeSet<PointId>>,
     which: &Which,
 ) -> Result<Vec<Judged>, SharedError> {
-    let config = &app.settings().config;
+    let settings = app.settings();
+    let config = &settings.config;
     let points: BTreeMap<PointId, Point> = stored
         .iter()
         .filter_map(|stored| Point::of(&config.owner, disk, stored.id.clone(), &stored.name, stored.sighting))
@@ -234,7 +224,7 @@ pub(super) async fn judge(
         })
         .await?;
     let rows: BTreeMap<&RunId, &Row> = rows.iter().map(|row| (&row.run.id, row)).collect();
-    let rules = rules(config, disk);
+    let rules = |job: &JobName| settings.rules(job, disk);
     let has_job = |job: &JobName| rules(job).is_some();
     let counts = |point: &&Point| match rows.get(&point.run) {
         Some(row) => point.sighting != Sighting::Normal || is_the_runs(row, &point.id, &promoted),
@@ -291,7 +281,7 @@ fn is_the_runs(row: &Row, id: &PointId, promoted: &[(RunId, SnapshotId)]) -> boo
 /// What was to be deleted and is not listed any more, was; what is listed and is kept now, stays.
 async fn settle_pending(app: &App, disk: &DiskId, shelf: &[Judged]) -> Result<(), SharedError> {
     let of = disk.clone();
-    let joins = snapshots_join(&app.settings().config, disk);
+    let joins = snapshots_join(&app.settings(), disk);
     for deletion in app.parts.journal.read(move |store| store.pending_deletions(&of)).await? {
         // Snapshots that were not listed are not gone.
         if !joins && matches!(deletion.point, PointId::Snapshot(_)) {

@@ -24,6 +24,6 @@ fn run(cloud: &mut Cloud, call: &Call<'_>) -> Result<Answer, ApiError> {
     if start && !stop {
         return Err(ApiError::new("InvalidParameter", "`AutoStartInstance` needs `AutoStopInstance`."));
     }
-    cloud.roll_back(call.region, &Rollback { disk, backup, stop, start }, call.now)?;
+    cloud.roll_back(call.place, &Rollback { disk, backup, stop, start }, call.now)?;
     Ok(Answer::new())
 }

@@ -22,6 +22,6 @@ fn run(cloud: &mut Cloud, call: &Call<'_>) -> Result<Answer, ApiError> {
     if name.chars().count() > LONGEST_NAME {
         return Err(ApiError::invalid_value("DiskBackupName", "at most 100 characters"));
     }
-    let id = cloud.create_backup(call.region, disk, name, call.now, call.fate)?;
+    let id = cloud.create_backup(call.place, disk, name, call.now, call.fate)?;
     Ok(Answer::from_iter([("DiskBackupId".to_owned(), id.into())]))
 }

@@ -32,7 +32,7 @@ fn run(cloud: &mut Cloud, call: &Call<'_>) -> Result<Answer, ApiError> {
     let Some(disk) = call.params.text("DiskId").map(str::to_owned).or(home) else {
         return Err(missing("DiskId"));
     };
-    cloud.disk(call.region, &disk).ok_or_else(|| crate::cloud::disk_not_found(&disk))?;
+    cloud.disk(call.place, &disk).ok_or_else(|| crate::cloud::disk_not_found(&disk))?;
     let name = call.params.text("SnapshotName").unwrap_or_default();
     if name.chars().count() > LONGEST_NAME {
         return Err(ApiError::invalid_value("SnapshotName", "at most 60 characters"));
@@ -44,8 +44,8 @@ fn run(cloud: &mut Cloud, call: &Call<'_>) -> Result<Answer, ApiError> {
     if deadline.is_some_and(is_early) {
         return Err(ApiError::invalid_value("Deadline", "an instant at least one day from now"));
     }
-    let (region, fate) = (call.region, call.fate);
+    let (region, fate) = (call.place.region, call.fate);
     let new = NewSnapshot { region, disk: &disk, backup, name, deadline, fate };
-    let id = cloud.promote(call.region, new, call.now)?;
+    let id = cloud.promote(call.place, new, call.now)?;
     Ok(Answer::from_iter([("SnapshotId".to_owned(), id.into())]))
 }

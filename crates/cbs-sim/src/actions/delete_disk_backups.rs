@@ -14,6 +14,6 @@ pub(super) const ACTION: Action = Action {
 
 fn run(cloud: &mut Cloud, call: &Call<'_>) -> Result<Answer, ApiError> {
     let ids = call.params.texts("DiskBackupIds").ok_or_else(|| missing("DiskBackupIds"))?;
-    cloud.delete_backups(call.region, &ids, call.now)?;
+    cloud.delete_backups(call.place, &ids, call.now)?;
     Ok(Answer::new())
 }

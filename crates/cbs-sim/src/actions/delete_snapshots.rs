@@ -14,6 +14,6 @@ pub(super) const ACTION: Action = Action {
 
 fn run(cloud: &mut Cloud, call: &Call<'_>) -> Result<Answer, ApiError> {
     let ids = call.params.texts("SnapshotIds").ok_or_else(|| missing("SnapshotIds"))?;
-    cloud.snapshots.delete(call.region, &ids, call.now)?;
+    cloud.snapshots.delete(call.place.region, &ids, call.now)?;
     Ok(Answer::new())
 }

@@ -41,8 +41,8 @@ type Found<'a> = Vec<(&'a Shelf, &'a Backup)>;
 fn by_ids<'a>(cloud: &'a Cloud, call: &Call<'_>, ids: &[&str]) -> Result<Found<'a>, ApiError> {
     let mut found = Found::new();
     for id in ids {
-        let backup = cloud.backup(call.region, id, call.now).filter(|backup| backup.is_visible(call.now));
-        match backup.and_then(|backup| Some((cloud.disk(call.region, &backup.disk)?, backup))) {
+        let backup = cloud.backup(call.place, id, call.now).filter(|backup| backup.is_visible(call.now));
+        match backup.and_then(|backup| Some((cloud.disk(call.place, &backup.disk)?, backup))) {
             Some(pair) => found.push(pair),
             None if cloud.choices.missing_ids == MissingIds::Error => return Err(backup_not_found(id)),
             None => {}
@@ -61,7 +61,7 @@ fn by_filters<'a>(cloud: &'a Cloud, call: &Call<'_>, filters: &[Filter<'_>]) -> 
         filters.iter().filter(|filter| filter.name == name).all(|filter| filter.admits(value))
     };
     Ok(cloud
-        .disks_in(call.region)
+        .disks_in(call.place)
         .filter(|shelf| admits("disk-id", &shelf.disk.id) && admits("disk-usage", &shelf.disk.usage))
         .flat_map(|shelf| shelf.existing(call.now).map(move |backup| (shelf, backup)))
         .filter(|(_, backup)| backup.is_visible(call.now) && admits("disk-backup-id", &backup.id))

@@ -38,7 +38,7 @@ fn run(cloud: &mut Cloud, call: &Call<'_>) -> Result<Answer, ApiError> {
 fn by_ids<'a>(cloud: &'a Cloud, call: &Call<'_>, ids: &[&str]) -> Result<Vec<&'a Shelf>, ApiError> {
     let mut found = Vec::new();
     for id in ids {
-        match cloud.disk(call.region, id) {
+        match cloud.disk(call.place, id) {
             Some(shelf) => found.push(shelf),
             None if cloud.choices.missing_ids == MissingIds::Error => return Err(disk_not_found(id)),
             None => {}
@@ -58,7 +58,7 @@ fn by_filters<'a>(
     for filter in filters {
         admits(filter, &nothing, nothing.state)?;
     }
-    'disks: for shelf in cloud.disks_in(call.region) {
+    'disks: for shelf in cloud.disks_in(call.place) {
         for filter in filters {
             if !admits(filter, &shelf.disk, shelf.state(call.now))? {
                 continue 'disks;

@@ -48,7 +48,7 @@ fn run(cloud: &mut Cloud, call: &Call<'_>) -> Result<Answer, ApiError> {
     let (total, page) = call.params.page(found)?;
     let shape = cloud.choices.create_time;
     let view = |snapshot: &Snapshot| {
-        let disk = cloud.disk(call.region, &snapshot.disk).map(|shelf| &shelf.disk);
+        let disk = cloud.disk(call.place, &snapshot.disk).map(|shelf| &shelf.disk);
         view(snapshot, disk, call.now, shape)
     };
     Ok(listing("SnapshotSet", (total, page.into_iter().map(view).collect())))
@@ -57,7 +57,7 @@ fn run(cloud: &mut Cloud, call: &Call<'_>) -> Result<Answer, ApiError> {
 fn by_ids<'a>(cloud: &'a Cloud, call: &'a Call<'_>, ids: &[&str]) -> Result<Vec<&'a Snapshot>, ApiError> {
     let mut found = Vec::new();
     for id in ids {
-        match cloud.snapshots.visible(call.region, call.now).find(|snapshot| snapshot.id == *id) {
+        match cloud.snapshots.visible(call.place.region, call.now).find(|snapshot| snapshot.id == *id) {
             Some(snapshot) => found.push(snapshot),
             None if cloud.choices.missing_ids == MissingIds::Error => return Err(snapshot_not_found(id)),
             None => {}
@@ -78,7 +78,7 @@ fn by_filters<'a>(
         return Err(ApiError::invalid_value("Filters", "at most 10 values of `disk-id`"));
     }
     let admits = |filter: &Filter<'_>, snapshot: &Snapshot| {
-        let disk = cloud.disk(call.region, &snapshot.disk).map(|shelf| &shelf.disk);
+        let disk = cloud.disk(call.place, &snapshot.disk).map(|shelf| &shelf.disk);
         match filter.name {
             "snapshot-id" => filter.admits(&snapshot.id),
             "snapshot-name" => filter.admits(&snapshot.name),
@@ -91,7 +91,7 @@ fn by_filters<'a>(
             _ => filter.admits("PRIVATE_SNAPSHOT"),
         }
     };
-    let all = cloud.snapshots.visible(call.region, call.now);
+    let all = cloud.snapshots.visible(call.place.region, call.now);
     Ok(all.filter(|snapshot| filters.iter().all(|filter| admits(filter, snapshot))).collect())
 }
 

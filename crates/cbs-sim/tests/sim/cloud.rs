@@ -7,7 +7,7 @@ use cbs_sim::{
 };
 use serde_json::{Value, json};
 
-use crate::support::{Caller, code, world};
+use crate::support::{Caller, ID, code, world};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -252,6 +252,19 @@ fn a_region_sees_its_own_disks_and_backups_only() {
         caller.code("DeleteDiskBackups", &json!({"DiskBackupIds": ["dbp-000"]})),
         "ResourceNotFound.NotFound"
     );
+}
+
+#[test]
+fn a_caller_sees_the_disks_of_its_own_account_and_those_of_none() {
+    let of = |account: &str, id: &str| Disk { account: Some(account.to_owned()), ..Disk::new(id) };
+    let theirs = Disk { account: Some("other".to_owned()), ..stocked("disk-2", 1) };
+    let caller = Caller::new(world([of(ID, "disk-1"), theirs, Disk::new("disk-3")]));
+    let found = caller.call("DescribeDisks", &json!({}));
+    assert_eq!(each(&found, "DiskSet", "DiskId"), ["disk-1", "disk-3"]);
+    created(&caller, "disk-1", "a");
+    assert_eq!(code(&create(&caller, "disk-2", "a")), "InvalidDiskId.NotFound");
+    assert_eq!(list(&caller, &json!({"DiskBackupIds": ["dbp-000"]}))["TotalCount"], 0);
+    assert_eq!(caller.sim.ledger().requests[0].host, caller.signer.host);
 }
 
 #[test]

@@ -45,7 +45,7 @@ impl Parts {
         };
         Job {
             name: &self.name,
-            disks: &self.disks,
+            disks: self.disks.iter().map(|disk| OnJob { disk, spread_by: disk.as_str() }).collect(),
             lane: 0,
             schedule: &self.schedule,
             missed: Missed::RunOnce,

@@ -2,19 +2,20 @@
 
 use std::time::Duration;
 
-use crate::id::{DiskId, JobName};
+use crate::id::JobName;
 
-/// The offset of `disk` in `job`: whole seconds from zero up to, not including, `spread`.
+/// The offset of `id` in `job`: whole seconds from zero up to, not including, `spread`. `id` is a disk's or, where
+/// disks of one instance start together, the instance's.
 ///
-/// It is the same each day, and for ever: 64-bit FNV-1a over `job/disk`, its bits mixed, modulo the seconds of
+/// It is the same each day, and for ever: 64-bit FNV-1a over `job/id`, its bits mixed, modulo the seconds of
 /// `spread`.
 #[must_use]
-pub fn offset(job: &JobName, disk: &DiskId, spread: Duration) -> Duration {
+pub fn offset(job: &JobName, id: &str, spread: Duration) -> Duration {
     let seconds = spread.as_secs();
     if seconds == 0 {
         return Duration::ZERO;
     }
-    let bytes = job.as_str().bytes().chain([b'/']).chain(disk.as_str().bytes());
+    let bytes = job.as_str().bytes().chain([b'/']).chain(id.bytes());
     let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
     });
@@ -26,7 +27,7 @@ mod tests {
     use super::*;
 
     fn of(disk: &str, spread: u64) -> u64 {
-        offset(&"db".parse().unwrap(), &disk.parse().unwrap(), Duration::from_secs(spread)).as_secs()
+        offset(&"db".parse().unwrap(), disk, Duration::from_secs(spread)).as_secs()
     }
 
     /// These numbers may never change: every disk would start at another time.
