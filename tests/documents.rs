@@ -115,7 +115,7 @@ fn the_example_of_retention_is_what_the_plan_says() {
     let points: Vec<Point> = dues
         .map(|due| Point {
             id: PointId::Backup(format!("dbp-{}", date(due).replace('-', "")).parse().unwrap()),
-            run: RunId { job: job.name.clone(), disk: job.disks[0].clone(), due },
+            run: RunId { job: job.name.clone(), disk: "disk-1".parse().unwrap(), due },
             sighting: Sighting::Normal,
         })
         .collect();

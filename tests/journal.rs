@@ -5,8 +5,9 @@
 use std::time::Duration;
 
 use backup_core::restore::{self, Restore};
+use backup_core::retention::PointId;
 use backup_core::retry::{Class, RetryPolicy};
-use backup_core::run::{Policy, Poll, Reply, Sighting, Skip, State, WhenFull};
+use backup_core::run::{Freed, Policy, Poll, Reply, Room, Sighting, Skip, State, WhenFull};
 use backup_core::selection::Member;
 use backup_core::{DiskId, JobName, Now, Run};
 use cbs_backupd::journal::{
@@ -305,6 +306,70 @@ fn a_run_and_a_restore_never_hold_one_disk_at_once_nor_do_two_restores() {
     }
 }
 
+/// A run of `RUN`'s disk that was refused for a full quota in second 30, and what makes room for it.
+fn making_room(run: &str, room: Room) -> (Run, Run) {
+    let full = Reply::Setback {
+        class: backup_core::retry::Class::Quota,
+        code: None,
+        unknown: false,
+        sign_of_ours: false,
+        hint: None,
+    };
+    let retry = RetryPolicy::default();
+    let begun = row(run, 20).run.begin(&now(20)).unwrap();
+    let refused = begun.reply(&now(30), full, 0, &retry).unwrap();
+    (refused.clone(), refused.make_room(&now(31), room, 0, &retry).unwrap())
+}
+
+#[test]
+fn room_is_made_by_one_run_of_a_disk_and_its_intent_its_gap_and_its_end_are_written_with_it() {
+    const OLD: &str = "db/disk-1a2b3c4d/19700101T000001Z";
+    let point = PointId::Backup("dbp-old".parse().unwrap());
+    let delete = || Room::Delete {
+        point: "dbp-old".parse().unwrap(),
+        of: OLD.parse().unwrap(),
+        why: Freed::Rotated,
+        left: 0,
+    };
+    for (mut store, _folder) in stores() {
+        let save = |run: Run, second| Change::Save { run, attend_at: at(second), now: at(second) };
+        let make = |run: Run| Change::MakeRoom { run, gap: true, attend_at: at(31), now: at(31) };
+        store.apply(&[Change::Ask(row(RUN, 20)), Change::Ask(row(OTHER, 20))]).unwrap();
+        let (refused, freeing) = making_room(RUN, delete());
+        let (other_refused, other_freeing) = making_room(OTHER, delete());
+        // Not before the run is absent.
+        let first = row(RUN, 20).run.begin(&now(20)).unwrap();
+        assert_eq!(store.apply(&[begin(first, 20), make(freeing.clone())]).unwrap(), [true, false]);
+        assert_eq!(store.deletion(&point).unwrap(), None);
+        store.apply(&[save(refused, 30), save(other_refused.clone(), 30)]).unwrap();
+        assert_eq!(store.apply(&[make(freeing.clone()), make(other_freeing)]).unwrap(), [true, false]);
+        assert!(store.deletion(&point).unwrap().is_some_and(|deletion| !deletion.done));
+        assert!(found(&*store, Stage::Room, 31)[0].run.owes());
+        // The disk is held: by no other run, and by its own attempt.
+        let others = other_refused.begin(&now(32)).unwrap();
+        assert_eq!(store.apply(&[begin(others, 32)]).unwrap(), [false]);
+        let gone = freeing.delete_answered(&now(33), Ok(()), 0, &RetryPolicy::default()).unwrap();
+        let gone = gone.gone_asked(&now(34), Some(true)).unwrap();
+        let begun = gone.clone().begin(&now(35)).unwrap();
+        assert_eq!(store.apply(&[save(gone, 34), begin(begun.clone(), 35)]).unwrap(), [true, true]);
+
+        let [gap] = &store.untold_gaps().unwrap()[..] else { panic!("one gap") };
+        assert_eq!((gap.run.to_string().as_str(), gap.began_at, gap.ended_at), (RUN, at(31), None));
+        store.apply(&[Change::GapsTold(vec![(gap.number, false)])]).unwrap();
+        assert_eq!(store.untold_gaps().unwrap(), []);
+        let accepted = Reply::Accepted("dbp-new".parse().unwrap());
+        let tracked = begun.reply(&now(36), accepted, 0, &RetryPolicy::default()).unwrap();
+        store.apply(&[save(tracked.clone(), 36)]).unwrap();
+        assert_eq!(store.untold_gaps().unwrap(), []);
+        let normal = tracked.polled(&now(40), Poll::Seen(Sighting::Normal)).unwrap();
+        store.apply(&[save(normal, 40)]).unwrap();
+        let [gap] = &store.untold_gaps().unwrap()[..] else { panic!("one gap") };
+        assert_eq!((gap.ended_at, gap.begin_told), (Some(at(40)), true));
+        store.apply(&[Change::GapsTold(vec![(gap.number, true)])]).unwrap();
+        assert_eq!(store.untold_gaps().unwrap(), []);
+    }
+}
+
 #[test]
 fn the_inventory_is_as_it_was_listed_last() {
     let member = |missing| Member { instance: Some("ins-1".parse().unwrap()), missing };
@@ -384,5 +449,29 @@ fn an_answer_that_was_read_is_forgotten() {
         assert_eq!(store.answer(number).unwrap(), Some(Answer::Fleet { jobs: Vec::new() }));
         store.apply(&[Change::Heard(number)]).unwrap();
         assert_eq!((store.answer(number).unwrap(), store.request_number("once").unwrap()), (None, None));
+    }
+}
+
+#[test]
+fn a_backup_that_has_become_a_snapshot_is_good_and_no_point_any_more() {
+    for (mut store, _folder) in stores() {
+        let run = row(RUN, 20).run.recovered(&now(30), "dbp-1".parse().unwrap(), Sighting::Normal);
+        let completed = Row { run, ended_at: Some(at(30)), ..row(RUN, 20) };
+        store.apply(&[Change::Ask(completed.clone())]).unwrap();
+        let disk = completed.run.id.disk.clone();
+        assert_eq!(store.good_counts().unwrap().len(), 1);
+        let snapshot: backup_core::SnapshotId = "snap-1".parse().unwrap();
+        let of = completed.run.id.clone();
+        let promoted =
+            Change::Promoted { of: of.clone(), snapshot: snapshot.clone(), stays: true, at: at(40) };
+        store.apply(&[promoted]).unwrap();
+        // A listing without the point says nothing of it.
+        assert_eq!(store.to_compare(&disk, &[]).unwrap().len(), 0);
+        assert_eq!(store.good_counts().unwrap(), []);
+        assert_eq!(store.promoted(&disk).unwrap(), [(of.clone(), snapshot.clone())]);
+        let id = PointId::Snapshot(snapshot);
+        let intent = Change::Delete { point: id.clone(), run: of, at: at(50) };
+        store.apply(&[intent, Change::Deleted(id, at(51))]).unwrap();
+        assert_eq!(store.promoted(&disk).unwrap(), []);
     }
 }

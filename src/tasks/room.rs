@@ -119,6 +119,11 @@ impl MakeRoom {
         }
         // A run that is refused anew waits since another instant.
         lock(&self.full).retain(|key| waiting.contains(key));
+        // Whoever begins to wait rings.
+        if waiting.is_empty() {
+            self.watched = None;
+            return Duration::MAX;
+        }
         self.watched = Some(mono);
         WATCH
     }
@@ -173,10 +178,11 @@ pub(super) async fn decide(app: Arc<App>, cloud: Cloud, row: Row) {
     if matches!(room, Room::Promote { .. }) {
         return promote(app, cloud, row, room).await;
     }
-    if let Some(row) = begin(&app, row, room).await
-        && matches!(row.run.state, State::Freeing { .. })
-    {
+    let Some(row) = begin(&app, row, room).await else { return };
+    if matches!(row.run.state, State::Freeing { .. }) {
         free(app, cloud, row).await;
+    } else {
+        app.pokes.about(&row.run.state);
     }
 }
 
@@ -188,8 +194,12 @@ async fn choose(app: &App, cloud: &Cloud, row: &Row) -> Result<Room, SharedError
     // Where nothing may go whatever is there, no listing is needed.
     let keeps = |job: &Job| settings.fleet.holds(&job.name, &disk) && !job.keep.is_empty();
     let frees = matches!(when_full, WhenFull::Rotate { .. } | WhenFull::Promote { .. });
-    let (mut points, mut snapshots) = (Vec::new(), Vec::new());
+    let (mut points, mut snapshots, mut room) = (Vec::new(), Vec::new(), None);
     if frees || settings.config.jobs.iter().any(keeps) {
+        match cloud.shelves(std::slice::from_ref(&disk)).await {
+            Ok(shelves) => room = shelves.get(&disk).map(|shelf| (shelf.quota, shelf.count)),
+            Err(problem) => return Ok(unknown(row, &problem)),
+        }
         match cloud.points(&disk).await {
             Ok(listed) => points = listed,
             Err(problem) => return Ok(unknown(row, &problem)),
@@ -210,6 +220,7 @@ async fn choose(app: &App, cloud: &Cloud, row: &Row) -> Result<Room, SharedError
     let shelf = Shelf {
         run: &row.run,
         owner: &row.owner,
+        room,
         points: &points,
         snapshots: &snapshots,
         known: &known,
@@ -219,7 +230,7 @@ async fn choose(app: &App, cloud: &Cloud, row: &Row) -> Result<Room, SharedError
 }
 
 fn unknown(row: &Row, problem: &str) -> Room {
-    tracing::debug!(run = %row.run.id, "what the disk has could not be listed: {problem}");
+    tracing::warn!(run = %row.run.id, "what makes room could not be decided, for want of a listing: {problem}");
     Room::Unknown
 }
 
@@ -270,6 +281,7 @@ async fn begin(app: &App, mut row: Row, room: Room) -> Option<Row> {
                 &Event::of_row(Kind::QuotaFull, &row, message)
                     .with(|fields| fields.retry_in_ms = u64::try_from(wait).ok()),
             );
+            app.pokes.room.notify_one();
         }
         _ => {}
     }

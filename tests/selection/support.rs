@@ -55,7 +55,12 @@ impl World {
             seed: 1,
             credentials: credentials.collect(),
             // Nothing is drawn: what one disk meets does not hang on what others do.
-            timings: Timings { create_ms: (30_000, 30_000), visible_ms: (0, 0), reply_ms: (20, 20) },
+            timings: Timings {
+                create_ms: (30_000, 30_000),
+                visible_ms: (0, 0),
+                reply_ms: (20, 20),
+                ..Timings::default()
+            },
             choices: setup.choices,
             disks: setup.disks,
             faults: setup.faults,

@@ -37,6 +37,8 @@ pub struct Shelf<'a> {
     pub run: &'a Run,
     /// The owner that it was planned under.
     pub owner: &'a Owner,
+    /// How many points the disk may have, and has by the cloud's count; none where the cloud does not say.
+    pub room: Option<(u64, u64)>,
     /// All backup points of the disk.
     pub points: &'a [Listed],
     /// All snapshots of the disk, where the run promotes.
@@ -63,6 +65,13 @@ pub fn decide(shelf: &Shelf<'_>, now: Timestamp) -> Room {
     if let Some(found) = own().find(|own| own.sighting == Sighting::Normal).or(own().next()) {
         return Room::Found(found.backup.clone(), found.sighting);
     }
+    if !is_full(shelf) {
+        return if run.policy.when_full == WhenFull::Fail {
+            Room::Fail(Failure::QuotaFull)
+        } else {
+            Room::Wait
+        };
+    }
     if let Some(Ours { backup, run }) = unkept(shelf, now) {
         let left = good(shelf, backup);
         return Room::Delete { point: backup.clone(), of: run, why: Freed::Unkept, left };
@@ -74,6 +83,13 @@ pub fn decide(shelf: &Shelf<'_>, now: Timestamp) -> Room {
         WhenFull::Rotate { allow_gap } => rotate(shelf, allow_gap),
         WhenFull::Promote { .. } => promote(shelf),
     }
+}
+
+/// Whether the cloud's own figures leave it possible that the quota is full: nothing goes for a refusal that they belie.
+/// Whether they count the vendor's own point is not documented, so one free place proves nothing.
+fn is_full(shelf: &Shelf<'_>) -> bool {
+    let listed = shelf.points.len() as u64;
+    shelf.room.is_none_or(|(quota, count)| count.max(listed) + 1 >= quota)
 }
 
 fn rotate(shelf: &Shelf<'_>, allow_gap: bool) -> Room {

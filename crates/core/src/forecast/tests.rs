@@ -84,8 +84,8 @@ fn run(scene: &Scene<'_>) -> Forecast {
 /// The same quota for every disk, and nothing of others.
 fn with_quota(mut scene: Scene<'_>, quota: u64) -> Scene<'_> {
     for job in &scene.jobs {
-        for disk in job.disks {
-            scene.disks.insert(disk.clone(), Disk { quota: Some(quota), ..Disk::default() });
+        for disk in &job.disks {
+            scene.disks.insert(disk.disk.clone(), Disk { quota: Some(quota), ..Disk::default() });
         }
     }
     scene
@@ -122,7 +122,7 @@ fn spread_and_blackout_move_starts_as_they_do_for_the_daemon() {
         .iter()
         .map(|disk| {
             let due = at("2026-11-24T02:00:00Z");
-            start_at(due, &parts.name, disk, job.spread, job.blackout, &TimeZone::UTC)
+            start_at(due, &parts.name, disk.as_str(), job.spread, job.blackout, &TimeZone::UTC)
         })
         .collect();
     let mut good = Vec::new();

@@ -29,11 +29,12 @@ struct There {
     snapshots: Vec<ListedSnapshot>,
     known: BTreeMap<BackupId, RunId>,
     keep: Keep,
+    room: Option<(u64, u64)>,
 }
 
 impl There {
     fn new(keep: Keep) -> Self {
-        Self { points: Vec::new(), snapshots: Vec::new(), known: BTreeMap::new(), keep }
+        Self { points: Vec::new(), snapshots: Vec::new(), known: BTreeMap::new(), keep, room: None }
     }
 
     fn point(mut self, job: &str, day: u8, sighting: Sighting) -> Self {
@@ -72,6 +73,7 @@ impl There {
         let shelf = Shelf {
             run,
             owner: &"ops1".parse().unwrap(),
+            room: self.room,
             points: &self.points,
             snapshots: &self.snapshots,
             known: &self.known,
@@ -154,6 +156,33 @@ fn what_no_rule_would_keep_goes_first_whatever_the_policy() {
     // A job that is gone keeps its backups.
     let gone = There::new(keep).point("gone", 1, Sighting::Normal).good([23]);
     assert_eq!(gone.decide(&run(WhenFull::Fail)), Room::Fail(Failure::QuotaFull));
+}
+
+#[test]
+fn nothing_goes_for_a_refusal_that_the_clouds_own_figures_belie() {
+    let keep = Keep { last: 1, ..Keep::default() };
+    for (room, goes) in [
+        (None, true),
+        (Some((3, 3)), true),
+        // The vendor's own may not be counted.
+        (Some((3, 2)), true),
+        (Some((4, 2)), false),
+        (Some((4, 3)), true),
+        // What is listed is there, whatever the count says.
+        (Some((3, 0)), true),
+        (Some((80, 0)), false),
+    ] {
+        for when_full in ALL {
+            for keep in [&keep, &Keep::default()] {
+                let there = There { room, ..There::new(keep.clone()).good([22, 23]) };
+                let room_made = there.decide(&run(when_full));
+                let makes = keep.last > 0 || !matches!(when_full, WhenFull::Wait | WhenFull::Fail);
+                let goes = goes && makes;
+                let is_taken = matches!(room_made, Room::Delete { .. } | Room::Promote { .. });
+                assert_eq!(is_taken, goes, "{room:?} {when_full:?}");
+            }
+        }
+    }
 }
 
 #[test]
