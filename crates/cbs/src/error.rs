@@ -134,6 +134,7 @@ const CODES: &[(&str, Meaning)] = &[
     ("ResourceInsufficient",                               SCARCE),
     ("LimitExceeded*",                                     SCARCE),
     ("InsufficientSnapshotQuota",                          SCARCE),
+    ("ResourceUnavailable.DiskSnapshotChainTooLarge",      SCARCE),
 
     ("AuthFailure.SignatureExpire",                        CLOCK),
 
@@ -154,7 +155,9 @@ const CODES: &[(&str, Meaning)] = &[
     ("UnsupportedRegion",                                  PERMANENT),
     ("UnsupportedOperation*",                              PERMANENT),
     ("InvalidDisk.NotSupported",                           PERMANENT),
+    ("InvalidDisk.NotSupportSnapshot",                     PERMANENT),
     ("ResourceUnavailable.NotSupported",                   PERMANENT),
+    ("ResourceUnavailable.NotSupportSnapshot",             PERMANENT),
     ("InvalidRequest",                                     PERMANENT),
     ("RequestSizeLimitExceeded",                           PERMANENT),
     ("ActionOffline",                                      PERMANENT),
