@@ -11,7 +11,9 @@ use backup_core::run::State;
 use backup_core::{DiskId, RunId};
 use cbs_backupd::app::Idle;
 use cbs_backupd::config::Config;
+use cbs_backupd::fleet::Fleet;
 use cbs_backupd::forecast::{assumed, scene, zone};
+use cbs_backupd::journal::Inventory;
 use cbs_backupd::report::Kind;
 use cbs_backupd::simulate::{Beginning, Network, Tamper, World, key};
 use cbs_sim::{Disk, Timings};
@@ -48,8 +50,9 @@ impl Case {
     fn forecast(&self) -> Forecast {
         let config = self.config();
         let from: Timestamp = START.parse().unwrap();
-        let disks = assumed(&config, Some(self.quota.into()));
-        let scene = scene(&config, disks, (from, from + DAY * self.days), TAKES, zone(&config));
+        let fleet = Fleet::resolve(&config, &Inventory::default());
+        let disks = assumed(&config, &fleet, Some(self.quota.into()));
+        let scene = scene(&config, &fleet, disks, (from, from + DAY * self.days), TAKES, zone(&config));
         forecast(&scene, &mut |_| {})
     }
 
@@ -184,8 +187,9 @@ fn ten_thousand_disks_for_a_week_are_foreseen_in_seconds() {
     };
     let config = case.config();
     let from: Timestamp = START.parse().unwrap();
-    let disks = assumed(&config, Some(4));
-    let scene = scene(&config, disks, (from, from + DAY * 7), TAKES, zone(&config));
+    let fleet = Fleet::resolve(&config, &Inventory::default());
+    let disks = assumed(&config, &fleet, Some(4));
+    let scene = scene(&config, &fleet, disks, (from, from + DAY * 7), TAKES, zone(&config));
     let forecast = forecast(&scene, &mut |_| {});
     assert!(forecast.days.iter().all(|day| (day.due, day.completed) == (10_000, 10_000)));
     // 9,999 times 1 s / 20 and the guard of 1 ms.
@@ -203,8 +207,9 @@ fn targets_that_share_a_caller_and_a_host_share_a_lane() {
                 \x20 - { name: c, target: three, disks: [disk-3], schedule: '0 2 * * *' }\n";
     let config = Config::parse("lanes.yaml", text, &BTreeMap::new()).unwrap();
     let from: Timestamp = START.parse().unwrap();
-    let disks: BTreeMap<DiskId, Assumed> = assumed(&config, None);
-    let scene = scene(&config, disks, (from, from + DAY), TAKES, zone(&config));
+    let fleet = Fleet::resolve(&config, &Inventory::default());
+    let disks: BTreeMap<DiskId, Assumed> = assumed(&config, &fleet, None);
+    let scene = scene(&config, &fleet, disks, (from, from + DAY), TAKES, zone(&config));
     assert_eq!(scene.lanes, [Duration::from_millis(101), Duration::from_millis(51)]);
     let lanes: Vec<usize> = scene.jobs.iter().map(|job| job.lane).collect();
     assert_eq!(lanes, [0, 0, 1]);

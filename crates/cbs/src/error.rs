@@ -134,6 +134,7 @@ const CODES: &[(&str, Meaning)] = &[
     ("ResourceInsufficient",                               SCARCE),
     ("LimitExceeded*",                                     SCARCE),
     ("InsufficientSnapshotQuota",                          SCARCE),
+    ("ResourceUnavailable.DiskSnapshotChainTooLarge",      SCARCE),
 
     ("AuthFailure.SignatureExpire",                        CLOCK),
 
@@ -155,7 +156,9 @@ const CODES: &[(&str, Meaning)] = &[
     ("UnsupportedOperation*",                              PERMANENT),
     ("InvalidDisk.NotSupported",                           PERMANENT),
     ("InvalidInstance.NotSupported",                       PERMANENT),
+    ("InvalidDisk.NotSupportSnapshot",                     PERMANENT),
     ("ResourceUnavailable.NotSupported",                   PERMANENT),
+    ("ResourceUnavailable.NotSupportSnapshot",             PERMANENT),
     ("InvalidRequest",                                     PERMANENT),
     ("RequestSizeLimitExceeded",                           PERMANENT),
     ("ActionOffline",                                      PERMANENT),

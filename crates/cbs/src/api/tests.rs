@@ -177,3 +177,78 @@ async fn a_rollback_is_asked_for_once_and_may_be_ambiguous() {
         assert_eq!(apply(Script::default().then_code(code), Power::default()).await.1, Err(class), "{code}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_snapshot_is_asked_for_of_a_backup_and_is_ambiguous_where_the_reply_has_no_id() {
+    let ask = async |script: Script, deadline: Option<Timestamp>| {
+        let script = Arc::new(script);
+        let client = client(&script);
+        let permit = client.lane(Action::CreateSnapshot).acquire(Priority::UnresolvedCreate).await;
+        let new = NewSnapshot { disk_id: "disk-1", backup_id: "dbp-1", name: "n", deadline };
+        let answer = client.create_snapshot(permit, &new).await;
+        (answer.map(|accepted| accepted.snapshot_id).map_err(|error| error.class), script.bodies())
+    };
+    let made = || Script::default().then_json(json!({"SnapshotId": "snap-1", "RequestId": "r"}));
+    let plain = json!({"DiskId": "disk-1", "DiskBackupId": "dbp-1", "SnapshotName": "n"});
+    assert_eq!(ask(made(), None).await, (Ok("snap-1".to_owned()), vec![plain.clone()]));
+    let mut until = plain;
+    until["Deadline"] = "2027-01-08T09:47:55+00:00".into();
+    let deadline = "2027-01-08T09:47:55Z".parse().ok();
+    assert_eq!(ask(made(), deadline).await.1, [until]);
+    for id in [json!(null), json!(""), json!(7)] {
+        let script = Script::default().then_json(json!({"SnapshotId": id, "RequestId": "r"}));
+        assert_eq!(ask(script, None).await.0, Err(Class::Ambiguous));
+    }
+    for (code, class) in [
+        ("InternalError", Class::Ambiguous),
+        ("Strange.NobodyKnowsThis", Class::Ambiguous),
+        ("InsufficientSnapshotQuota", Class::Scarce),
+        ("ResourceNotFound.NotFound", Class::Gone),
+    ] {
+        assert_eq!(ask(Script::default().then_code(code), None).await.0, Err(class), "{code}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn snapshots_are_read_with_nulls_and_unknown_states_and_asked_for_by_disk_and_name() {
+    let script = Arc::new(Script::default().then_json(json!({
+        "TotalCount": 2,
+        "SnapshotSet": [
+            {"SnapshotId": "snap-2", "DiskId": "disk-1", "SnapshotName": "n", "SnapshotState": "NORMAL",
+             "Percent": 100, "CreateTime": "2023-03-09 10:45:11", "DeadlineTime": "2023-04-09 10:45:11", "Images": []},
+            {"SnapshotId": "snap-1", "DiskId": null, "SnapshotName": null, "SnapshotState": "THAWING",
+             "Percent": null, "CreateTime": null, "DeadlineTime": ""},
+        ],
+        "RequestId": "r",
+    })));
+    let client = client(&script);
+    let query = SnapshotsQuery::ByName { disk: "disk-1".into(), name: "n".into() };
+    let listing = client.describe_snapshots(&query, Page::default(), Priority::Tracking).await.unwrap();
+    let [full, null] = &*listing.items else { panic!("two") };
+    assert_eq!((full.state.clone(), full.name.as_str()), (SnapshotState::Normal, "n"));
+    assert_eq!(full.deadline.unwrap().to_string(), "2023-04-09T02:45:11Z");
+    assert_eq!((null.state.as_str(), null.deadline, null.disk_id.as_str()), ("THAWING", None, ""));
+    let filters = json!([
+        {"Name": "disk-id", "Values": ["disk-1"]}, {"Name": "snapshot-name", "Values": ["n"]}
+    ]);
+    assert_eq!(script.bodies()[0]["Filters"], filters);
+    // No ids are no snapshots, and cost no call.
+    for none in [SnapshotsQuery::ByIds(vec![]), SnapshotsQuery::ByDisks(vec![])] {
+        assert_eq!(client.list_snapshots(&none, Priority::Tracking).await.unwrap(), []);
+    }
+    assert_eq!(script.bodies().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_snapshot_that_is_not_there_counts_as_deleted() {
+    let delete = async |script: Script| {
+        let script = Arc::new(script);
+        let deleted = client(&script).delete_snapshot("snap-1", Priority::Retention).await;
+        assert_eq!(script.bodies(), [json!({"SnapshotIds": ["snap-1"]})]);
+        deleted.map_err(|error| error.class)
+    };
+    assert_eq!(delete(Script::default().then_json(json!({"RequestId": "r"}))).await, Ok(Deleted::Deleted));
+    assert_eq!(delete(Script::default().then_code("InvalidSnapshotId.NotFound")).await, Ok(Deleted::WasGone));
+    let busy = Script::default().then_code("ResourceUnavailable.SnapshotCreating");
+    assert_eq!(delete(busy).await, Err(Class::Busy));
+}
