@@ -5,5 +5,6 @@
 mod cloud;
 mod faults;
 mod judging;
+mod snapshots;
 mod support;
 mod tcp;
