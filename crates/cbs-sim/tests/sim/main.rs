@@ -6,5 +6,6 @@ mod cloud;
 mod credentials;
 mod faults;
 mod judging;
+mod snapshots;
 mod support;
 mod tcp;
