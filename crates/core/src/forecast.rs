@@ -126,6 +126,8 @@ struct Live {
 
 struct Shelf {
     id: DiskId,
+    /// The jobs that hold it.
+    jobs: Vec<usize>,
     known: Disk,
     /// The run whose backup is being made.
     busy: Option<u64>,
@@ -193,13 +195,14 @@ impl<'a, 's> World<'a, 's> {
         let mut disks = Vec::new();
         let mut kept = Vec::new();
         let mut of_job = Vec::new();
-        for job in &scene.jobs {
+        for (index, job) in scene.jobs.iter().enumerate() {
             let mut of_this = Vec::with_capacity(job.disks.len());
             for id in job.disks {
                 let place = *places.entry(id).or_insert_with(|| {
                     let known = scene.disks.get(id).cloned().unwrap_or_default();
                     disks.push(Shelf {
                         id: id.clone(),
+                        jobs: Vec::new(),
                         known,
                         busy: None,
                         open: VecDeque::new(),
@@ -208,6 +211,7 @@ impl<'a, 's> World<'a, 's> {
                     kept.push(false);
                     disks.len() - 1
                 });
+                disks[place].jobs.push(index);
                 kept[place] |= !job.keep.is_empty();
                 of_this.push(place);
             }
@@ -460,9 +464,9 @@ impl<'a, 's> World<'a, 's> {
 
     /// What retention makes of these points of a disk.
     fn plan(&self, disk: usize, points: &[Point]) -> HashMap<PointId, Verdict> {
-        let (scene, id) = (self.scene, &self.disks[disk].id);
+        let of_disk = || self.disks[disk].jobs.iter().map(|job| &self.scene.jobs[*job]);
         let rules = |name: &JobName| {
-            let job = scene.jobs.iter().find(|job| job.name == name && job.disks.contains(id))?;
+            let job = of_disk().find(|job| job.name == name)?;
             Some((job.keep.clone(), job.schedule.zone().clone()))
         };
         retention::plan(points, &rules, self.now).into_iter().collect()
