@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use backup_core::restore::{Failure, State};
 use cbs_backupd::app::Idle;
+use cbs_backupd::clock::Clock as _;
 use cbs_backupd::config::Config;
 use cbs_backupd::journal::{Answer, Change, Request, RestoreAsk, RestoreRow};
 use cbs_backupd::report::Kind;
@@ -285,4 +286,51 @@ async fn a_daemon_that_dies_in_the_midst_never_has_a_disk_put_back_twice() {
     }
     println!("{outcomes:?}");
     assert!(outcomes["completed"] > 10 && outcomes["failed"] >= 1, "{outcomes:?}");
+}
+
+/// Retention would delete it, and leaves it alone for as long as a person wants the disk put back to it.
+#[tokio::test(start_paused = true)]
+async fn a_backup_that_a_disk_is_to_be_put_back_to_is_not_deleted() {
+    let scene = |throttles| {
+        let newer = ExistingBackup {
+            id: "dbp-2".to_owned(),
+            name: "ops1_db_20261123T143000Z".to_owned(),
+            created: "2026-11-23T14:30:01Z".parse().unwrap(),
+            state: BackupState::Normal,
+        };
+        let mut disk = disk(DISK, POINT);
+        disk.backups.push(newer);
+        let world = world(vec![disk], None);
+        let keep = "owner: ops1\nsettle: 30s\ntargets:\n  default: { region: ap-guangzhou }\njobs:\n  \
+                    - { name: db, disks: [disk-1], schedule: \"0 0 29 2 *\", keep: { last: 1 } }\n";
+        world.set_config(Config::parse("keep.yaml", keep, &BTreeMap::new()).unwrap());
+        let busy = Effect::Error { code: "RequestLimitExceeded".to_owned(), message: String::new() };
+        world.sim.set_faults(vec![Rule::on(APPLY, busy).which(Which::First(throttles))]);
+        world
+    };
+    let deleted = async |world: &World| {
+        while said(world, Kind::RetentionDeleted) == 0 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        world.clock.mono()
+    };
+    // When it goes where nobody wants it.
+    let alone = scene(0);
+    let began = alone.clock.mono();
+    let daemon = alone.start(&Arc::default()).await.unwrap();
+    let goes = deleted(&alone).await - began;
+    daemon.stop().await;
+    assert!(goes > Duration::from_secs(10), "{goes:?}");
+
+    // Wanted a little before, and for half a minute not to be had.
+    let world = scene(4);
+    let began = world.clock.mono();
+    let daemon = world.start(&Arc::default()).await.unwrap();
+    tokio::time::sleep(goes - Duration::from_secs(5)).await;
+    let row = restored(&world, ask(DISK, POINT)).await;
+    assert_eq!((row.restore.state, row.restore.attempts), (State::Completed, 5));
+    assert_eq!(said(&world, Kind::RetentionDeleted), 0);
+    // And then it goes.
+    assert!(deleted(&world).await - began > goes + Duration::from_secs(25 + 40));
+    daemon.stop().await;
 }

@@ -2,92 +2,31 @@
 //!
 //! Responsible for walking through coming days event by event: runs become due, start after spread and blackout, queue
 //! for their lane, take their time, fill quotas, and let retention delete. What is decided is asked of the functions
-//! that the daemon asks: [`Schedule`], [`start_at`], [`held`], [`catch_up`], [`next_step`] and [`retention::plan`]. It
+//! that the daemon asks: `Schedule`, [`start_at`], [`held`], [`catch_up`], [`next_step`] and [`crate::retention::plan`]. It
 //! refuses to know what goes wrong: the cloud answers at once and every backup takes the same time.
 
 mod report;
+mod room;
+mod scene;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use jiff::tz::TimeZone;
 
 pub use report::{Day, Forecast, Hour, News, Problem, Trouble, What};
+pub use scene::{Disk, Job, OnJob, Scene};
 
-use crate::catch_up::{CaughtUp, Missed, catch_up};
-use crate::id::{DiskId, JobName, RunId};
+use crate::catch_up::{CaughtUp, catch_up};
+use crate::id::{DiskId, RunId};
 use crate::moment::Now;
 use crate::next_step::{Facts, Step, next_step};
-use crate::retention::{self, Keep, Point, PointId, Verdict};
-use crate::run::{Policy, Run, Sighting, State, WhenFull, later};
-use crate::schedule::{Blackout, Schedule, held, start_at};
+use crate::retention::{Point, PointId};
+use crate::run::{Run, Sighting, State, WhenFull, later};
+use crate::schedule::{held, start_at};
 use report::Report;
-
-/// What a forecast begins from.
-pub struct Scene<'a> {
-    /// The jobs.
-    pub jobs: Vec<Job<'a>>,
-    /// The time between two creates of each lane: `1 / rate`, and the guard.
-    pub lanes: Vec<Duration>,
-    /// What is known of disks; one that is not here has no backups, and a quota that nobody knows.
-    pub disks: BTreeMap<DiskId, Disk>,
-    /// From this instant on …
-    pub from: Timestamp,
-    /// … up to this one.
-    pub until: Timestamp,
-    /// How long a backup takes to become NORMAL.
-    pub takes: Duration,
-    /// How long after a backup is good retention deletes what it replaces.
-    pub settle: Duration,
-    /// Whose days and hours are counted.
-    pub zone: TimeZone,
-}
-
-/// A job, as the configuration has it.
-pub struct Job<'a> {
-    /// Its name.
-    pub name: &'a JobName,
-    /// Its disks.
-    pub disks: Vec<OnJob<'a>>,
-    /// Its lane, by its place in [`Scene::lanes`].
-    pub lane: usize,
-    /// When it is due.
-    pub schedule: &'a Schedule,
-    /// What follows downtime.
-    pub missed: Missed,
-    /// Over how long its starts are spread.
-    pub spread: Duration,
-    /// When nothing may start.
-    pub blackout: &'a [Blackout],
-    /// What its runs are planned with.
-    pub policy: Policy,
-    /// The greatest age of the last good backup.
-    pub objective: Option<Duration>,
-    /// What it keeps.
-    pub keep: &'a Keep,
-}
-
-/// A disk of a job.
-#[derive(Clone, Copy, Debug)]
-pub struct OnJob<'a> {
-    /// The disk.
-    pub disk: &'a DiskId,
-    /// What its start is spread by: its own id, or its instance's.
-    pub spread_by: &'a str,
-}
-
-/// What is known of a disk at the beginning.
-#[derive(Clone, Debug, Default)]
-pub struct Disk {
-    /// How many backup points it may have; none where nobody knows.
-    pub quota: Option<u64>,
-    /// How many of those that it has are not ours.
-    pub others: u64,
-    /// Those that are.
-    pub points: Vec<Point>,
-}
+use room::{full, has_room};
 
 /// What happens, in the order in which things happen at one instant.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -117,6 +56,8 @@ struct Live {
 
 struct Shelf {
     id: DiskId,
+    /// The jobs that hold it.
+    jobs: Vec<usize>,
     known: Disk,
     /// The run whose backup is being made.
     busy: Option<u64>,
@@ -184,13 +125,14 @@ impl<'a, 's> World<'a, 's> {
         let mut disks = Vec::new();
         let mut kept = Vec::new();
         let mut of_job = Vec::new();
-        for job in &scene.jobs {
+        for (index, job) in scene.jobs.iter().enumerate() {
             let mut of_this = Vec::with_capacity(job.disks.len());
             for OnJob { disk: id, .. } in &job.disks {
                 let place = *places.entry(*id).or_insert_with(|| {
                     let known = scene.disks.get(*id).cloned().unwrap_or_default();
                     disks.push(Shelf {
                         id: (*id).clone(),
+                        jobs: Vec::new(),
                         known,
                         busy: None,
                         open: VecDeque::new(),
@@ -199,6 +141,7 @@ impl<'a, 's> World<'a, 's> {
                     kept.push(false);
                     disks.len() - 1
                 });
+                disks[place].jobs.push(index);
                 kept[place] |= !job.keep.is_empty();
                 of_this.push(place);
             }
@@ -424,77 +367,6 @@ impl<'a, 's> World<'a, 's> {
         self.events.push(Reverse((later(self.now, self.scene.takes), Event::Good(number))));
     }
 
-    /// Deletes the oldest point that no rule would keep once this run has its backup, never the newest good one; whether
-    /// there was one.
-    fn delete_unkept(&mut self, number: u64) -> bool {
-        let Some(live) = self.runs.get(&number) else { return false };
-        let disk = live.disk;
-        let Ok(next) = "dbp-next".parse() else { return false };
-        let next = Point { id: PointId::Backup(next), run: live.run.id.clone(), sighting: Sighting::Normal };
-        let points = &self.disks[disk].known.points;
-        let good = || points.iter().filter(|point| point.sighting == Sighting::Normal);
-        let newest = good().max_by_key(|point| point.run.due).map(|point| point.id.clone());
-        let with_it: Vec<Point> = points.iter().cloned().chain([next]).collect();
-        let plan = self.plan(disk, &with_it);
-        let oldest = good()
-            .filter(|point| is_backup(point) && plan.get(&point.id) == Some(&Verdict::Delete))
-            .filter(|point| newest.as_ref() != Some(&point.id))
-            .min_by_key(|point| point.run.due)
-            .map(|point| point.id.clone());
-        let Some(place) = oldest.and_then(|id| points.iter().position(|point| point.id == id)) else {
-            return false;
-        };
-        let gone = self.disks[disk].known.points.remove(place);
-        self.report.deleted(self.now, 1);
-        self.tell(disk, gone.run, What::Deleted);
-        true
-    }
-
-    /// What retention makes of these points of a disk.
-    fn plan(&self, disk: usize, points: &[Point]) -> HashMap<PointId, Verdict> {
-        let (scene, id) = (self.scene, &self.disks[disk].id);
-        let rules = |name: &JobName| {
-            let job =
-                scene.jobs.iter().find(|job| job.name == name && job.disks.iter().any(|on| on.disk == id))?;
-            Some((job.keep.clone(), job.schedule.zone().clone()))
-        };
-        retention::plan(points, &rules, self.now).into_iter().collect()
-    }
-
-    /// Takes the job's oldest point away; whether there was one that may go.
-    fn make_room(&mut self, job: usize, disk: usize, when_full: WhenFull) -> bool {
-        let name = self.scene.jobs[job].name;
-        let points = &mut self.disks[disk].known.points;
-        let good = |point: &Point| point.sighting == Sighting::Normal;
-        let all_good = points.iter().filter(|point| good(point)).count();
-        let oldest = points
-            .iter()
-            .enumerate()
-            .filter(|(_, point)| good(point) && point.run.job == *name && is_backup(point))
-            .min_by_key(|(_, point)| point.run.due)
-            .map(|(place, _)| place);
-        match (when_full, oldest) {
-            (WhenFull::Rotate { allow_gap }, Some(place)) if allow_gap || all_good > 1 => {
-                let gone = points.remove(place);
-                self.report.deleted(self.now, 1);
-                self.tell(disk, gone.run, What::Rotated);
-                true
-            }
-            (WhenFull::Promote { .. }, Some(place)) => {
-                let number = self.next_run;
-                self.next_run += 1;
-                if let Ok(id) = format!("snap-{number:08x}").parse() {
-                    points[place].id = PointId::Snapshot(id);
-                }
-                let run = points[place].run.clone();
-                self.report.promoted(self.now);
-                self.tell(disk, run, What::Promoted);
-                true
-            }
-            _ => false,
-        }
-    }
-
     /// The backup is NORMAL.
     fn good(&mut self, number: u64) {
         let Some(live) = self.runs.remove(&number) else { return };
@@ -526,17 +398,6 @@ impl<'a, 's> World<'a, 's> {
         if age > objective {
             let trouble = Trouble::Objective { age, objective };
             self.report.noted(due, self.now, job, &self.disks[disk].id, trouble);
-        }
-    }
-
-    /// As retention: what no rule keeps goes.
-    fn retain(&mut self, disk: usize) {
-        let plan = self.plan(disk, &self.disks[disk].known.points);
-        let goes = |point: &mut Point| plan.get(&point.id) == Some(&Verdict::Delete);
-        let gone: Vec<Point> = self.disks[disk].known.points.extract_if(.., goes).collect();
-        self.report.deleted(self.now, gone.len());
-        for point in gone {
-            self.tell(disk, point.run, What::Deleted);
         }
     }
 
@@ -573,26 +434,6 @@ impl<'a, 's> World<'a, 's> {
             }
         }
         self.report.finish(self.runs.len())
-    }
-}
-
-fn is_backup(point: &Point) -> bool {
-    matches!(point.id, PointId::Backup(_))
-}
-
-fn backups(shelf: &Shelf) -> u64 {
-    shelf.known.points.iter().filter(|point| is_backup(point)).count() as u64
-}
-
-fn has_room(shelf: &Shelf) -> bool {
-    shelf.known.quota.is_none_or(|quota| backups(shelf) + shelf.known.others < quota)
-}
-
-fn full(shelf: &Shelf) -> Trouble {
-    Trouble::QuotaFull {
-        quota: shelf.known.quota.unwrap_or_default(),
-        ours: backups(shelf),
-        others: shelf.known.others,
     }
 }
 

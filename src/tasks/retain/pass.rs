@@ -20,7 +20,7 @@ use tokio::sync::Semaphore;
 use crate::app::{App, Settings};
 use crate::cloud::{Cloud, Stored};
 use crate::config::Job;
-use crate::journal::{Change, Deletion, Row, SharedError, Which};
+use crate::journal::{Change, Deletion, RestoreRow, Row, SharedError, Which};
 use crate::report::{Event, Kind};
 
 /// Passes of one target with calls under way at once. More would only stand in its lanes.
@@ -324,6 +324,15 @@ async fn delete_one(
     }
     if !app.parts.time.is_trusted() {
         return Err("the clock cannot be believed".to_owned());
+    }
+    let asked = point.clone();
+    let wanted = app.parts.journal.read(move |store| {
+        let open = store.open_restores()?;
+        let is_it = |row: &RestoreRow| PointId::Backup(row.restore.backup.clone()) == asked;
+        Ok(open.iter().any(|row| row.ended_at.is_none() && is_it(row)))
+    });
+    if wanted.await.map_err(|error| crate::report::chain(&*error))? {
+        return Err("its disk is to be put back to it".to_owned());
     }
     let intent = Change::Delete { point: point.clone(), run: run.clone(), at: app.now().wall };
     app.write(intent).await.map_err(|error| crate::report::chain(&*error))?;

@@ -1,8 +1,12 @@
 use jiff::civil::Time;
-use jiff::tz::TimeZoneDatabase;
+use jiff::tz::{TimeZone, TimeZoneDatabase};
 
 use super::*;
-use crate::schedule::Days;
+use crate::catch_up::Missed;
+use crate::id::JobName;
+use crate::retention::Keep;
+use crate::run::Policy;
+use crate::schedule::{Blackout, Days, Schedule};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 const MINUTE: Duration = Duration::from_secs(60);
