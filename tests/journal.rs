@@ -318,3 +318,13 @@ fn an_answer_that_was_read_is_forgotten() {
         assert_eq!((store.answer(number).unwrap(), store.request_number("once").unwrap()), (None, None));
     }
 }
+
+#[tokio::test]
+async fn work_that_panics_is_reported_and_the_next_is_done() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = Journal::open(folder.path()).unwrap();
+    let panicked = journal.read(|_| -> Result<(), _> { panic!("as the test wants it") }).await;
+    assert!(panicked.is_err());
+    assert!(journal.read(|store| store.watermarks()).await.unwrap().is_empty());
+    journal.write(Change::CaughtUp).await.unwrap();
+}
