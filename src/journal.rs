@@ -7,8 +7,9 @@
 pub mod sqlite;
 pub mod store;
 
+use std::panic::AssertUnwindSafe;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
 use tokio::sync::oneshot;
 
@@ -25,8 +26,9 @@ pub const FILE: &str = "journal.sqlite3";
 /// Where blocking work is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Blocking {
-    /// On threads made for it.
-    Pool,
+    /// On a thread of the journal's own. One is enough for a store that does one thing at a time; and it is no
+    /// affair of the runtime's threads, which the names of a region that is down may all be waiting on.
+    Thread,
     /// At once, on the caller's: for simulations, which are deterministic only so.
     Inline,
 }
@@ -37,10 +39,8 @@ pub struct Journal {
     store: Arc<Mutex<Box<dyn Store>>>,
     queue: Arc<Mutex<Vec<Pending>>>,
     turn: Arc<tokio::sync::Mutex<()>>,
-    /// One thread is enough for a store that does one thing at a time: others would only wait for it, each with its
-    /// stack and an arena of memory.
-    thread: Arc<tokio::sync::Mutex<()>>,
-    blocking: Blocking,
+    /// Where blocking work goes; none where it is done at once.
+    thread: Option<mpsc::Sender<Work>>,
     gate: Arc<dyn Gate>,
 }
 
@@ -75,8 +75,7 @@ impl Journal {
             store: Arc::new(Mutex::new(store)),
             queue: Arc::default(),
             turn: Arc::default(),
-            thread: Arc::default(),
-            blocking,
+            thread: (blocking == Blocking::Thread).then(thread),
             gate: Arc::new(Open),
         }
     }
@@ -89,7 +88,7 @@ impl Journal {
 
     /// Opens the journal in a state directory.
     pub fn open(state_dir: &Path) -> Result<Self, JournalError> {
-        Ok(Self::new(Box::new(Sqlite::open(&state_dir.join(FILE))?), Blocking::Pool))
+        Ok(Self::new(Box::new(Sqlite::open(&state_dir.join(FILE))?), Blocking::Thread))
     }
 
     /// Writes a change. When this returns it is durable; false says that it was left out (see [`Change`]).
@@ -128,14 +127,30 @@ impl Journal {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, SharedError> {
-        match self.blocking {
-            Blocking::Inline => Ok(work()),
-            Blocking::Pool => {
-                let _thread = self.thread.lock().await;
-                tokio::task::spawn_blocking(work).await.map_err(|_| Arc::new(JournalError::Gone))
-            }
-        }
+        let Some(thread) = &self.thread else { return Ok(work()) };
+        let (done, outcome) = oneshot::channel();
+        // Nobody waits any more: it is done all the same.
+        let work = Box::new(move || drop(done.send(work())));
+        thread.send(work).map_err(|_| Arc::new(JournalError::Gone))?;
+        outcome.await.map_err(|_| Arc::new(JournalError::Gone))
     }
+}
+
+/// Something that blocks.
+type Work = Box<dyn FnOnce() + Send>;
+
+/// A thread that does one piece of work after another, until nobody can send any.
+fn thread() -> mpsc::Sender<Work> {
+    let (sender, work) = mpsc::channel::<Work>();
+    let go = move || {
+        for work in work {
+            // A panic ends that piece of work: whoever waits for it is told, and the next one is done.
+            let _ = std::panic::catch_unwind(AssertUnwindSafe(work));
+        }
+    };
+    // Without a thread nothing can be sent, and each call says so.
+    let _ = std::thread::Builder::new().name("journal".to_owned()).spawn(go);
+    sender
 }
 
 fn write_batch(gate: &dyn Gate, store: &mut dyn Store, batch: Vec<Pending>) {

@@ -475,3 +475,13 @@ fn a_backup_that_has_become_a_snapshot_is_good_and_no_point_any_more() {
         assert_eq!(store.promoted(&disk).unwrap(), []);
     }
 }
+
+#[tokio::test]
+async fn work_that_panics_is_reported_and_the_next_is_done() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = Journal::open(folder.path()).unwrap();
+    let panicked = journal.read(|_| -> Result<(), _> { panic!("as the test wants it") }).await;
+    assert!(panicked.is_err());
+    assert!(journal.read(|store| store.watermarks()).await.unwrap().is_empty());
+    journal.write(Change::CaughtUp).await.unwrap();
+}

@@ -5,10 +5,12 @@
 //! and for saying what is wrong. Until then nothing is planned, sent or concluded: see
 //! [`super::driver::Task::NEEDS_CLOCK`].
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use backup_core::TargetName;
 use backup_core::clock_check::{Verdict, judge};
 use jiff::SignedDuration;
 
@@ -43,8 +45,8 @@ struct Said {
 struct Answers {
     /// There was an answer, and no date in it.
     undated: AtomicBool,
-    /// Why there was none at all.
-    problem: Mutex<Option<String>>,
+    /// Why there was none at all, of each target that was asked in vain.
+    problems: Mutex<BTreeMap<TargetName, String>>,
 }
 
 impl ClockCheck {
@@ -98,8 +100,9 @@ impl ClockCheck {
             return;
         }
         self.asked = Some(now);
-        for cloud in app.settings().clouds.values().cloned() {
-            in_flight.start(&[], ask(Arc::clone(app), cloud, Arc::clone(&self.answers)));
+        for (target, cloud) in &app.settings().clouds {
+            in_flight
+                .start(&[], ask(Arc::clone(app), target.clone(), cloud.clone(), Arc::clone(&self.answers)));
         }
     }
 
@@ -113,7 +116,12 @@ impl ClockCheck {
     }
 
     fn say_unreachable(&mut self, app: &App) {
-        let problem = self.answers.problem.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let problem = {
+            let problems = self.answers.problems.lock().unwrap_or_else(PoisonError::into_inner);
+            // One answer is enough, and each was asked at once: not before all of them have failed.
+            let all_failed = app.settings().clouds.keys().all(|target| problems.contains_key(target));
+            problems.values().next().filter(|_| all_failed).cloned()
+        };
         if let Some(problem) = problem
             && !std::mem::replace(&mut self.said.unreachable, true)
         {
@@ -133,7 +141,7 @@ impl ClockCheck {
     }
 }
 
-async fn ask(app: Arc<App>, cloud: Cloud, answers: Arc<Answers>) {
+async fn ask(app: Arc<App>, target: TargetName, cloud: Cloud, answers: Arc<Answers>) {
     let answered = tokio::select! {
         biased;
         () = app.stop.cancelled() => return,
@@ -142,7 +150,7 @@ async fn ask(app: Arc<App>, cloud: Cloud, answers: Arc<Answers>) {
     match answered {
         Ok(()) => answers.undated.store(cloud.time_ahead().is_none(), Ordering::Relaxed),
         Err(problem) => {
-            *answers.problem.lock().unwrap_or_else(PoisonError::into_inner) = Some(problem);
+            answers.problems.lock().unwrap_or_else(PoisonError::into_inner).insert(target, problem);
         }
     }
 }

@@ -198,7 +198,9 @@ impl Round {
             let looked_up = self.cloud.disks_by_id(&news.in_doubt, Priority::Reconcile).await?;
             news.settle(&of(&looked_up));
         }
-        self.write(job, text, &news).await?;
+        if !is_same || !news.changed.is_empty() || !news.left.is_empty() {
+            self.write(job, text, &news).await?;
+        }
         self.say(job, &news, is_same);
         Ok(())
     }

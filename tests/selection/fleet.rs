@@ -85,6 +85,8 @@ async fn night(disks: usize, network: Network) -> (Times, Ledger) {
     let times: Times = times.collect();
     assert_eq!(times.keys().cloned().collect::<BTreeSet<_>>(), reached);
     assert!(world.said(Kind::LaneThrottled).is_empty());
+    // Others answered: the clock was never in doubt for want of an answer.
+    assert_eq!(world.said(Kind::CloudUnreachable), []);
     // Once, for each target that is out of reach, and for no other.
     let failed: BTreeSet<_> =
         world.said(Kind::DiscoverFailed).iter().map(|e| e.fields.target.clone()).collect();

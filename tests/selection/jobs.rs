@@ -293,7 +293,7 @@ async fn what_was_begun_is_not_starved_by_a_higher_priority() {
     let config = "targets:\n  default: { region: ap-guangzhou }\njobs:\n\
         \x20 - name: alpha\n    select: { tags: { backup: low } }\n    schedule: \"59 2 * * *\"\n    priority: 0\n\
         \x20 - name: beta\n    select: { tags: { backup: high } }\n    schedule: \"0 3 * * *\"\n    priority: 100\n";
-    let high = (1..1_500).map(|number| tagged(number, "high"));
+    let high = (1..1_200).map(|number| tagged(number, "high"));
     let lost = Rule { disks: vec![id(0)], ..Rule::on(CREATE, Effect::Timeout { executed: false }) };
     let faults = vec![lost.which(cbs_sim::Which::First(2))];
     let setup = Setup {
@@ -309,7 +309,7 @@ async fn what_was_begun_is_not_starved_by_a_higher_priority() {
     let ledger = world.world.sim.ledger();
     let creates: Vec<&str> =
         ledger.requests_of(CREATE).filter_map(|request| request.disk_id.as_deref()).collect();
-    assert_eq!(creates.len(), 3 + 1_499);
+    assert_eq!(creates.len(), 3 + 1_199);
     let third = creates.iter().rposition(|disk| *disk == id(0)).unwrap();
     // Lost for 15 s, in doubt for 30 s, and again: between 30 s and 45 s after the others began, at 20 a second.
     assert!((550..1_000).contains(&third), "after {third} others");
