@@ -459,3 +459,23 @@ async fn what_was_to_go_and_is_kept_after_all_is_said_to_be_gone_when_another_de
     assert_eq!(said(&world, Kind::BackupGone).len(), 1);
     assert_eq!(world.witness.objections(), Vec::<String>::new());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_reload_stops_what_the_old_rules_had_begun() {
+    let old =
+        |day| existing(&format!("dbp-{day}"), &format!("ops1_db_202611{day}T023000Z"), BackupState::Normal);
+    let slow = Rule::on(DELETE, Effect::Slow { ms: 10_000 }).which(Which::First(1));
+    let disks = vec![disk("disk-1", (15..24).map(old).collect())];
+    let world = world(&daily("disk-1", "{ last: 1 }"), disks, vec![slow]);
+    let living = start(&world).await;
+    while world.sim.ledger().requests_of(DELETE).count() == 0 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    world.set_config(config(&daily("disk-1", "{ last: 30 }")));
+    living.reload(&world).unwrap();
+    tokio::time::sleep(DAY / 2).await;
+    living.stop().await;
+    assert_eq!(world.sim.ledger().requests_of(DELETE).count(), 1);
+    assert_eq!(said(&world, Kind::RetentionFailed), []);
+    assert_orderly(&world);
+}

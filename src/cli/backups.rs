@@ -15,6 +15,7 @@ use super::backup::submit;
 use super::exit::{Exit, Failure, Outcome};
 use super::open::{self, Opened, Taken};
 use super::{Global, table};
+use crate::app::App;
 use crate::config::Config;
 use crate::daemon::Daemon;
 use crate::journal::{Answer, Change, Journal, Listed, Request, Which};
@@ -22,6 +23,10 @@ use crate::report::log::Log;
 
 /// How often the journal is asked.
 const EVERY: Duration = Duration::from_millis(200);
+/// A cloud that can be reached confirms the clock long before.
+const CONFIRMED_WITHIN: Duration = Duration::from_secs(30);
+/// After the settle, all disks have been listed long before.
+const CAUGHT_UP_WITHIN: Duration = Duration::from_secs(600);
 
 #[derive(Args)]
 pub(super) struct BackupsArguments {
@@ -125,10 +130,32 @@ async fn by_ourselves(config: &Arc<Config>, request: Request) -> Result<Answered
     let Opened { app, .. } =
         open::app(Arc::clone(config), open::clock(), Arc::new(Log), open::environment()).await?;
     let journal = app.parts.journal.clone();
-    let daemon = Daemon::start_for_retention(app);
-    let answered = answer(&journal, request, || true).await;
+    let daemon = Daemon::start_for_retention(Arc::clone(&app));
+    let answered = tokio::select! {
+        answered = answer(&journal, request, || true) => answered,
+        hopeless = hopeless(&app) => Err(hopeless),
+    };
     daemon.stop().await;
     answered
+}
+
+/// Comes back when what a request waits for does not come: nobody else would say so, and the lock is held.
+async fn hopeless(app: &App) -> Failure {
+    tokio::time::sleep(CONFIRMED_WITHIN).await;
+    if !app.parts.time.is_trusted() {
+        let text = "no reply of the cloud has confirmed the clock (the log says why); the request is kept";
+        return Failure::new(Exit::InputOutput, text);
+    }
+    tokio::time::sleep(app.settings().config.settle + CAUGHT_UP_WITHIN).await;
+    match app.parts.journal.read(|store| store.is_behind()).await {
+        Ok(false) => std::future::pending().await,
+        Ok(true) => {
+            let text =
+                "the journal could not be compared with the cloud (the log says why); the request is kept";
+            Failure::new(Exit::InputOutput, text)
+        }
+        Err(error) => Failure::io("read the journal", &*error),
+    }
 }
 
 /// Leaves the request, and waits for its answer for as long as there is somebody to give it.

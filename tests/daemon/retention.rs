@@ -78,3 +78,30 @@ fn backups_and_prune_go_through_a_running_daemon() {
     daemon.signal("TERM");
     assert_eq!(daemon.exit_code(), Some(0));
 }
+
+#[test]
+fn without_a_cloud_prune_gives_up_and_lets_go_of_the_lock() {
+    let world = world();
+    let config = std::fs::read_to_string(world.config()).unwrap();
+    let nowhere: Vec<String> = config
+        .lines()
+        .map(|line| match line.split_once("http://127.0.0.1:") {
+            Some((before, after)) => {
+                format!(
+                    "{before}http://127.0.0.1:1{}",
+                    after.trim_start_matches(|c: char| c.is_ascii_digit())
+                )
+            }
+            None => line.to_owned(),
+        })
+        .collect();
+    std::fs::write(world.config(), nowhere.join("\n")).unwrap();
+    let output = world.run(&["prune"]);
+    assert_eq!(output.status.code(), Some(74));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("no reply of the cloud has confirmed the clock"), "{said}");
+    // It was not for nothing: the next daemon does it.
+    std::fs::write(world.config(), config).unwrap();
+    let mut daemon = world.daemon();
+    daemon.until("retention.deleted");
+}

@@ -119,6 +119,7 @@ pub(super) async fn pass(
     if app.parts.journal.read(|store| store.is_behind()).await.map_err(|error| fault(app, &error))? {
         return Err("the journal is behind the cloud".to_owned());
     }
+    let settings = app.settings();
     for disk in doomed {
         let stored = second.remove(&disk).unwrap_or_default();
         let mut shelf =
@@ -126,7 +127,11 @@ pub(super) async fn pass(
         say_kept(app, &disk, &shelf);
         for judged in shelf.iter_mut().filter(|judged| judged.goes) {
             let Some((run, _)) = &judged.ours else { continue };
-            let outcome = delete_one(app, cloud, gate, run, judged).await;
+            let outcome = if Arc::ptr_eq(&settings, &app.settings()) {
+                delete_one(app, cloud, gate, run, judged).await
+            } else {
+                Err("the configuration has changed".to_owned())
+            };
             judged.deleted = Some(outcome.is_ok());
             if let Err(problem) = outcome {
                 passed.problems.push(format!("{}: {problem}", judged.stored.id));
