@@ -273,7 +273,7 @@ fn what_lies_months_ahead_is_not_close() {
     let keep = Keep::default();
     let demand =
         |have| Demand { job: &job, schedule: &schedule, keep: &keep, when_full: WhenFull::Wait, have };
-    for (have, is_soon) in [(1, false), (2, true), (3, true)] {
+    for (have, is_soon) in [(2, false), (3, true), (4, true)] {
         let monthly = forecast(6, 1 + have, &[demand(have)], at("2026-11-24T00:00:00Z"));
         assert_eq!(monthly.is_soon, is_soon, "{have}");
     }
