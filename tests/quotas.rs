@@ -490,3 +490,21 @@ async fn promoted_snapshots_join_retention_unless_they_have_a_deadline() {
         account.assert_promoted_once();
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_sum_is_made_again_at_a_reload_and_each_day() {
+    let job = |job| Nights { job, quota: 5, ..Nights::default() };
+    let world = job("when_full: wait; keep: { last: 3 }").world();
+    let warned =
+        |world: &World| world.log.events().iter().filter(|event| event.kind == Kind::QuotaWarning).count();
+    let daemon = world.start(&Arc::default()).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    assert_eq!(warned(&world), 0);
+    world.set_config((*job("when_full: wait; keep: { last: 4 }").world().config()).clone());
+    daemon.reload(&world).unwrap();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(warned(&world), 1, "at the reload");
+    tokio::time::sleep(Duration::from_secs(3 * 86_400)).await;
+    assert_eq!(warned(&world), 4, "and on each of three days");
+    daemon.stop().await;
+}

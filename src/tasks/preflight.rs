@@ -30,6 +30,8 @@ pub struct Preflight {
     /// When the next look at each target is due, by the monotonic clock; begun anew for other settings.
     next: Arc<Mutex<BTreeMap<TargetName, Duration>>>,
     settings: Option<Arc<Settings>>,
+    /// Targets that were looked at under these settings: what lies far ahead was said, and is not said daily.
+    looked_at: Arc<Mutex<BTreeSet<TargetName>>>,
 }
 
 impl Task for Preflight {
@@ -42,7 +44,7 @@ impl Task for Preflight {
     async fn step(&mut self, app: &Arc<App>, in_flight: &mut InFlight) -> Duration {
         let settings = app.settings();
         if !self.settings.as_ref().is_some_and(|known| Arc::ptr_eq(known, &settings)) {
-            self.next = Arc::default();
+            (self.next, self.looked_at) = (Arc::default(), Arc::default());
             self.settings = Some(Arc::clone(&settings));
         }
         let mut wait = EVERY;
@@ -57,13 +59,17 @@ impl Task for Preflight {
             next.insert(target.clone(), mono + EVERY);
             let (app, cloud, target) = (Arc::clone(app), cloud.clone(), target.clone());
             let (settings, next) = (Arc::clone(&settings), Arc::clone(&self.next));
+            let looked_at = Arc::clone(&self.looked_at);
             in_flight.start(&[], async move {
+                let is_first = !lock(&looked_at).contains(&target);
                 let checked = tokio::select! {
                     biased;
                     () = app.stop.cancelled() => return,
-                    checked = check(&app, &settings, &target, &cloud) => checked,
+                    checked = check(&app, &settings, &target, &cloud, is_first) => checked,
                 };
-                if !checked {
+                if checked {
+                    lock(&looked_at).insert(target);
+                } else {
                     lock(&next).insert(target, mono + AGAIN);
                 }
             });
@@ -72,12 +78,13 @@ impl Task for Preflight {
     }
 }
 
-fn lock(next: &Mutex<BTreeMap<TargetName, Duration>>) -> MutexGuard<'_, BTreeMap<TargetName, Duration>> {
-    next.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Asks for the disks of a target and says which quotas will not do; false where there was no answer.
-async fn check(app: &App, settings: &Settings, target: &TargetName, cloud: &Cloud) -> bool {
+/// Asks for the disks of a target and says which quotas will not do: what lies far ahead only the first time. False where
+/// there was no answer.
+async fn check(app: &App, settings: &Settings, target: &TargetName, cloud: &Cloud, is_first: bool) -> bool {
     let Settings { config, fleet, .. } = settings;
     let jobs = || config.jobs.iter().filter(|job| job.target == *target);
     let disks: BTreeSet<&DiskId> =
@@ -103,7 +110,7 @@ async fn check(app: &App, settings: &Settings, target: &TargetName, cloud: &Clou
     for (disk, shelf) in &shelves {
         let jobs: Vec<&Job> = jobs().filter(|job| fleet.holds(&job.name, disk)).collect();
         let expected = expect(&jobs, disk, *shelf, &have, app.now().wall);
-        if expected.is_warning {
+        if expected.is_warning && (is_first || expected.is_soon) {
             app.say(&Event::new(Kind::QuotaWarning, expected.to_string()).with(|fields| {
                 fields.disk_id = Some(disk.to_string());
                 fields.target = Some(target.to_string());

@@ -310,7 +310,8 @@ pub(super) fn apply(write: &Transaction<'_>, change: &Change) -> rusqlite::Resul
                 execute(write, "DELETE FROM restores WHERE ended_at < ?1 AND reported = 1", [millis(*before)])?;
             let deletions =
                 execute(write, "DELETE FROM deletions WHERE done_at < ?1", [millis(*before)])?;
-            Ok(runs || requests || restores || deletions)
+            let gaps = execute(write, "DELETE FROM gaps WHERE told = 2 AND ended_at < ?1", [millis(*before)])?;
+            Ok(runs || requests || restores || deletions || gaps)
         }
         Change::Heard(number) => {
             execute(write, "DELETE FROM requests WHERE number = ?1 AND answer IS NOT NULL", [number])

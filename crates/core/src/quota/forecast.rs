@@ -16,6 +16,9 @@ use crate::schedule::Schedule;
 const STEPS: usize = 5_000;
 /// Nor further than this.
 const HORIZON: SignedDuration = SignedDuration::from_hours(400 * 24);
+/// What comes within this is close ahead; and so are the next few creates of a disk, however far apart.
+const SOON: SignedDuration = SignedDuration::from_hours(14 * 24);
+const SOON_STEPS: usize = 3;
 /// The backup that is being made.
 const IN_FLIGHT: u64 = 1;
 /// The vendor keeps an automatic point of the previous day on every disk that has a quota.
@@ -69,6 +72,8 @@ pub struct Forecast {
     pub breaks: Option<Full>,
     /// Whether a person should know: something breaks, or a job that makes no room of its own finds the quota full.
     pub is_warning: bool,
+    /// Whether that lies close ahead: to be said again and again.
+    pub is_soon: bool,
 }
 
 /// How many backups a rule keeps at most; none where there is no rule. The `within` part is counted in due instants
@@ -98,7 +103,8 @@ pub fn forecast(quota: u64, count: u64, demands: &[Demand<'_>], now: Timestamp) 
         .collect();
     let total: Option<u64> = kept.iter().map(|(_, kept)| *kept).sum();
     let need = Need { total: total.map(|kept| kept + IN_FLIGHT + VENDORS_OWN), kept };
-    let mut expected = Forecast { quota, count, need, first_full: None, breaks: None, is_warning: false };
+    let (first_full, breaks) = (None, None);
+    let mut expected = Forecast { quota, count, need, first_full, breaks, is_warning: false, is_soon: false };
     let ours: u64 = demands.iter().map(|demand| demand.have).sum();
     let others = count.saturating_sub(ours).max(VENDORS_OWN.min(quota));
     let is_enough = expected.need.total.is_some_and(|need| need <= quota);
@@ -108,7 +114,8 @@ pub fn forecast(quota: u64, count: u64, demands: &[Demand<'_>], now: Timestamp) 
     let mut have: Vec<u64> = demands.iter().map(|demand| demand.have).collect();
     let mut dues: Vec<_> = demands.iter().map(|demand| demand.schedule.after(now).peekable()).collect();
     let end = now.saturating_add(HORIZON).unwrap_or(Timestamp::MAX);
-    for _ in 0..STEPS {
+    let soon = now.saturating_add(SOON).unwrap_or(Timestamp::MAX);
+    for step in 0..STEPS {
         let next = dues.iter_mut().enumerate().filter_map(|(job, dues)| Some((*dues.peek()?, job))).min();
         let Some((due, job)) = next.filter(|(due, _)| *due <= end) else { break };
         dues[job].next();
@@ -120,7 +127,9 @@ pub fn forecast(quota: u64, count: u64, demands: &[Demand<'_>], now: Timestamp) 
         }
         let full = Full { due, job: demand.job.clone() };
         let makes_none = matches!(demand.when_full, WhenFull::Wait | WhenFull::Fail);
+        let is_soon = due <= soon || step < SOON_STEPS;
         expected.is_warning |= makes_none;
+        expected.is_soon |= makes_none && is_soon;
         // Its own oldest goes in its place: one that no rule keeps once the new one is there, or by rotation.
         let spare = all >= 2 && most.is_some_and(|most| have[job] >= most);
         let makes_room = have[job] > 0
@@ -133,6 +142,7 @@ pub fn forecast(quota: u64, count: u64, demands: &[Demand<'_>], now: Timestamp) 
         if !makes_room {
             expected.breaks = Some(full);
             expected.is_warning = true;
+            expected.is_soon |= is_soon;
             break;
         }
     }

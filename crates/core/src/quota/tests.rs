@@ -259,6 +259,27 @@ fn a_job_that_keeps_everything_fills_any_quota_unless_it_makes_room() {
 }
 
 #[test]
+fn what_lies_months_ahead_is_not_close() {
+    let far = expected(80, 0, 0, WhenFull::Wait, 0);
+    assert!(far.is_warning && !far.is_soon);
+    for days in 60..80 {
+        let nearer = expected(80, 1 + days, days, WhenFull::Wait, 0);
+        assert_eq!((nearer.is_warning, nearer.is_soon), (true, days >= 66), "{days}");
+    }
+    // Of a monthly job, the next few creates are close.
+    let (job, schedule) = ("db".parse().unwrap(), {
+        Schedule::new("30 18 1 * *", "UTC", &jiff::tz::TimeZoneDatabase::bundled()).unwrap()
+    });
+    let keep = Keep::default();
+    let demand =
+        |have| Demand { job: &job, schedule: &schedule, keep: &keep, when_full: WhenFull::Wait, have };
+    for (have, is_soon) in [(2, false), (3, true), (4, true)] {
+        let monthly = forecast(6, 1 + have, &[demand(have)], at("2026-11-24T00:00:00Z"));
+        assert_eq!(monthly.is_soon, is_soon, "{have}");
+    }
+}
+
+#[test]
 fn what_is_there_counts_whoever_made_it() {
     // Three by hand, and two of ours.
     assert_eq!(day(expected(7, 5, 2, WhenFull::Wait, 3).breaks.as_ref()), None);
