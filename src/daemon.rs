@@ -32,7 +32,7 @@ impl Daemon {
     #[must_use]
     pub fn start(app: Arc<App>) -> Self {
         let mut daemon = Self::start_without_planning(app);
-        daemon.spawn(Plan);
+        daemon.spawn(Plan::default());
         daemon.spawn(Discover::default());
         daemon.spawn(Reconcile::default());
         daemon.spawn(Compact::default());
@@ -66,6 +66,8 @@ impl Daemon {
     #[must_use]
     pub fn start_for_retention(app: Arc<App>) -> Self {
         let mut daemon = Self::start_without_planning(app);
+        daemon.spawn(Plan::in_line_alone());
+        daemon.spawn(Discover::default());
         daemon.spawn(Reconcile::default());
         daemon.spawn(Retain::for_requests_alone());
         daemon

@@ -501,7 +501,7 @@ async fn the_sum_is_made_again_at_a_reload_and_each_day() {
     tokio::time::sleep(Duration::from_secs(3600)).await;
     assert_eq!(warned(&world), 0);
     world.set_config((*job("when_full: wait; keep: { last: 4 }").world().config()).clone());
-    daemon.reload(&world).unwrap();
+    daemon.reload(&world).await.unwrap();
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert_eq!(warned(&world), 1, "at the reload");
     tokio::time::sleep(Duration::from_secs(3 * 86_400)).await;

@@ -129,9 +129,12 @@ async fn carry_out(config: &Config, journal: &Journal, arguments: &Arguments, at
     let Answer::Inspected { seen, problem } = answer(journal, inspect, TAKEN_UP_WITHIN).await? else {
         return Err(unrelated());
     };
-    let now = open::clock().wall();
-    if !arguments.json {
-        table::print(describe(config, &ask, &seen, now))?;
+    let what = describe(config, &ask, &seen, open::clock().wall());
+    match (arguments.json, arguments.yes) {
+        (false, _) => table::print(what)?,
+        // Whoever is asked must see what for; standard output is for the program that reads it.
+        (true, false) => eprintln!("{what}"),
+        (true, true) => {}
     }
     if let Some(problem) = problem {
         return Err(Failure::new(Exit::Usage, problem));

@@ -24,7 +24,19 @@ use crate::report::{Event, Kind};
 const BATCH: usize = 1000;
 
 /// The task.
-pub struct Plan;
+#[derive(Default)]
+pub struct Plan {
+    /// It brings the journal into line with the configuration, and makes no runs.
+    in_line_alone: bool,
+}
+
+impl Plan {
+    /// The task for a command that holds the journal itself, and is not there to make backups.
+    #[must_use]
+    pub fn in_line_alone() -> Self {
+        Self { in_line_alone: true }
+    }
+}
 
 impl Task for Plan {
     const NEEDS_CLOCK: bool = true;
@@ -41,6 +53,9 @@ impl Task for Plan {
             }
             app.in_line.done(wanted);
             app.pokes.all();
+        }
+        if self.in_line_alone {
+            return Duration::MAX;
         }
         loop {
             let now = app.now().wall;
