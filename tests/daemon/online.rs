@@ -29,7 +29,7 @@ fn what_jobs_resolve_to_is_asked_of_the_cloud_through_the_daemon_and_without_one
         assert_eq!(online(0)["unknown"], Value::from(["disk-unknown"].as_slice()));
         let found = &online(0)["disks"][0];
         assert_eq!((&found["disk_id"], &found["state"]), (&disk(0).into(), &"ATTACHED".into()));
-        assert_eq!((&found["backup_quota"], &found["backup_count"]), (&3.into(), &0.into()));
+        assert_eq!((&found["backup_quota"], &found["backup_count"]), (&9.into(), &0.into()));
         let all = online(1)["disks"].as_array().unwrap();
         assert_eq!(all.len(), 149);
         assert!(all.iter().all(|found| found["disk_id"] != *disk(1)));
@@ -40,7 +40,7 @@ fn what_jobs_resolve_to_is_asked_of_the_cloud_through_the_daemon_and_without_one
         for line in [
             "online: the cloud does not know disk-unknown in target default",
             "online: 149 disks",
-            "online: 0 of 3 backups on 149 disks",
+            "online: 0 of 9 backups on 149 disks",
             "online: no disk meets the conditions",
         ] {
             assert!(shown.contains(line), "{line}\n{shown}");
