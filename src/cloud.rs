@@ -32,7 +32,6 @@ pub use self::credentials::{Issuers, MakeIssuers, Source};
 pub use self::room::{PromotionAnswered, Shelf};
 use crate::clock::Clock;
 use crate::config::{Config, Target};
-use crate::journal::Quota;
 use crate::report::chain;
 
 /// Codes that say that a backup of the disk is being made.
@@ -349,17 +348,6 @@ impl Cloud {
             Err(error) => return Err(chain(&error)),
         };
         Ok(Seen { disk: disk.map(seen_disk), backup: backup.map(seen_backup) })
-    }
-
-    /// What these disks may hold, a hundred at most; those that the cloud does not know are left out.
-    ///
-    /// # Errors
-    /// Why there is no complete answer, in words. One disk that is gone may spoil it for all.
-    pub async fn quotas(&self, disks: &[DiskId]) -> Result<Vec<Quota>, String> {
-        let query = DisksQuery::ByIds(disks.iter().map(ToString::to_string).collect());
-        let listed = self.heed(self.client.list_disks(&query, Priority::Command).await);
-        let known = |disk: Disk| Some(Quota { disk: disk.id.parse().ok()?, quota: disk.backup_quota });
-        Ok(listed.map_err(|error| chain(&error))?.into_iter().filter_map(known).collect())
     }
 
     /// A turn in the lane of rollbacks; given back when dropped.

@@ -57,7 +57,17 @@ pub fn scene<'a>(
         .collect();
     spacings.sort_unstable();
     let lanes = spacings.into_iter().map(|(_, spacing)| spacing).collect();
-    forecast::Scene { jobs, lanes, disks, from, until, takes, settle: config.settle, zone }
+    forecast::Scene {
+        owner: &config.owner,
+        jobs,
+        lanes,
+        disks,
+        from,
+        until,
+        takes,
+        settle: config.settle,
+        zone,
+    }
 }
 
 fn as_forecast<'a>(config: &Config, fleet: &'a Fleet, job: &'a Job, lane: usize) -> forecast::Job<'a> {

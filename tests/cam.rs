@@ -8,9 +8,6 @@ use std::path::Path;
 use cbs::Action;
 use serde_json::Value;
 
-/// What `promote.json` is for.
-const PROMOTE: [&str; 3] = ["CreateSnapshot", "DescribeSnapshots", "DeleteSnapshots"];
-
 fn documents() -> BTreeMap<String, Value> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/cam");
     let paths = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
@@ -107,7 +104,6 @@ fn the_policies_together_allow_what_is_called_and_nothing_else() {
     let called: BTreeSet<String> = Action::ALL
         .iter()
         .map(|action| action.as_str())
-        .chain(PROMOTE)
         .map(|action| format!("cvm:{action}"))
         .chain(["sts:AssumeRole".to_owned()])
         .collect();

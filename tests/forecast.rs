@@ -145,6 +145,25 @@ async fn a_forecast_is_what_the_daemon_then_does() {
             quota: 5,
             days: 4,
         },
+        // What no rule keeps once the run is good makes room; the oldest is rotated, or promoted.
+        Case {
+            jobs: "  - { name: db, disks: [ALL], schedule: '30 2 * * *', keep: { last: 3 } }\n",
+            disks: 2,
+            quota: 3,
+            days: 6,
+        },
+        Case {
+            jobs: "  - { name: db, disks: [ALL], schedule: '30 2 * * *', when_full: rotate }\n",
+            disks: 2,
+            quota: 2,
+            days: 5,
+        },
+        Case {
+            jobs: "  - { name: db, disks: [ALL], schedule: '30 2 * * *', when_full: promote }\n",
+            disks: 2,
+            quota: 2,
+            days: 5,
+        },
         // A queue.
         Case {
             jobs: "  - { name: db, disks: [ALL], schedule: '30 2 * * *' }\n",
@@ -171,6 +190,9 @@ async fn a_forecast_is_what_the_daemon_then_does() {
             let first_bad = days.iter().find(|(_, (due, completed))| completed < due).map(|(date, _)| *date);
             let foreseen = breaks.values().min().map(|due| TimeZone::UTC.to_datetime(*due).date());
             assert_eq!(foreseen, first_bad);
+        } else if expected.problems.is_empty() {
+            // Where room is made the daemon says both: that the quota was full, and what went.
+            assert!(days.values().all(|(due, completed)| due == completed));
         } else {
             assert_eq!(breaks, full);
         }

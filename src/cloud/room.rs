@@ -12,14 +12,11 @@ use backup_core::run::{PromotionLook, PromotionReply, Sighting};
 use backup_core::{BackupId, DiskId, InvalidId, SnapshotId};
 use cbs::api::NewSnapshot;
 use cbs::limiter::{Permit, Priority};
-use cbs::{Action, BackupState, BackupsQuery, DisksQuery, Snapshot, SnapshotState, SnapshotsQuery};
+use cbs::{Action, BackupState, BackupsQuery, Snapshot, SnapshotState, SnapshotsQuery};
 use jiff::Timestamp;
 
-use super::{Cloud, Stored, class};
+use super::{Cloud, FoundDisk, Stored, class};
 use crate::report::chain;
-
-/// The most ids in one call (the cloud's limit).
-const IDS_IN_A_CALL: usize = 100;
 
 /// How full a disk is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -214,27 +211,14 @@ impl Cloud {
     ///
     /// # Errors
     /// Why there is no answer, in words.
-    pub async fn shelves(&self, disks: &[DiskId]) -> Result<BTreeMap<DiskId, Shelf>, String> {
-        let mut shelves = BTreeMap::new();
-        for disks in disks.chunks(IDS_IN_A_CALL) {
-            let query = DisksQuery::ByIds(disks.iter().map(ToString::to_string).collect());
-            let listed = match self.heed(self.client.list_disks(&query, Priority::Reconcile).await) {
-                Ok(listed) => listed,
-                // One that is gone may spoil the answer for all.
-                Err(error) if error.class == cbs::Class::Gone && disks.len() > 1 => {
-                    for disk in disks {
-                        shelves.append(&mut Box::pin(self.shelves(std::slice::from_ref(disk))).await?);
-                    }
-                    continue;
-                }
-                Err(error) if error.class == cbs::Class::Gone => continue,
-                Err(error) => return Err(chain(&error)),
-            };
-            shelves.extend(listed.iter().filter_map(|disk| {
-                Some((disk.id.parse().ok()?, Shelf { quota: disk.backup_quota?, count: disk.backup_count? }))
-            }));
-        }
-        Ok(shelves)
+    pub async fn shelves(
+        &self,
+        disks: &[DiskId],
+        priority: Priority,
+    ) -> Result<BTreeMap<DiskId, Shelf>, String> {
+        let shelf =
+            |disk: FoundDisk| Some((disk.id, Shelf { quota: disk.backup_quota?, count: disk.backup_count? }));
+        Ok(self.disks_by_id(disks, priority).await?.into_iter().filter_map(shelf).collect())
     }
 }
 

@@ -554,7 +554,7 @@ impl Store for Sqlite {
 
     fn under_way(&self, disk: &DiskId) -> Result<Option<String>, JournalError> {
         let run = self.one(
-            "SELECT job, due FROM runs WHERE disk = ?1 AND ended_at IS NULL AND state IN ('creating', 'tracking')",
+            &format!("SELECT job, due FROM runs WHERE disk = ?1 AND ended_at IS NULL AND state IN {HOLDS}"),
             [disk.as_str()],
             |row| Ok(RunId { job: parsed(row, 0)?, disk: disk.clone(), due: from_second(row.get(1)?) }),
         )?;

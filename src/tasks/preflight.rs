@@ -10,6 +10,7 @@ use std::time::Duration;
 use backup_core::quota::{Demand, Forecast, forecast};
 use backup_core::retention::Keep;
 use backup_core::{DiskId, JobName, TargetName};
+use cbs::limiter::Priority;
 use jiff::Timestamp;
 use tokio::sync::Notify;
 
@@ -93,7 +94,7 @@ async fn check(app: &App, settings: &Settings, target: &TargetName, cloud: &Clou
     if disks.is_empty() {
         return true;
     }
-    let shelves = match cloud.shelves(&disks).await {
+    let shelves = match cloud.shelves(&disks, Priority::Reconcile).await {
         Ok(shelves) => shelves,
         Err(problem) => {
             tracing::debug!(%target, "the disks' quotas could not be asked for: {problem}");

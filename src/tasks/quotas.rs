@@ -5,13 +5,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use backup_core::{DiskId, TargetName};
-use futures_util::future::join_all;
+use cbs::limiter::Priority;
 
 use crate::app::App;
-use crate::journal::{Answer, Change};
-
-/// Disks in one call (the cloud's limit).
-const AT_ONCE: usize = 100;
+use crate::journal::{Answer, Change, Quota};
 
 /// Takes up a request, and answers it.
 pub(super) async fn answer(app: &App, number: i64) {
@@ -25,22 +22,13 @@ pub(super) async fn answer(app: &App, number: i64) {
     for (target, disks) in of_target {
         let Some(cloud) = settings.clouds.get(target) else { continue };
         let disks: Vec<DiskId> = disks.into_iter().cloned().collect();
-        let answers = join_all(disks.chunks(AT_ONCE).map(|disks| cloud.quotas(disks))).await;
-        for (disks, answer) in disks.chunks(AT_ONCE).zip(answers) {
-            match answer {
-                Ok(known) => quotas.extend(known),
-                // One that is gone may spoil the answer for all: each by itself then.
-                Err(_) => {
-                    for answer in join_all(disks.chunks(1).map(|disk| cloud.quotas(disk))).await {
-                        match answer {
-                            Ok(known) => quotas.extend(known),
-                            Err(problem) => problems.push(format!("{target}: {problem}")),
-                        }
-                    }
-                }
+        match cloud.disks_by_id(&disks, Priority::Command).await {
+            Ok(found) => {
+                quotas
+                    .extend(found.into_iter().map(|disk| Quota { disk: disk.id, quota: disk.backup_quota }));
             }
+            Err(problem) => problems.push(format!("{target}: {problem}")),
         }
     }
-    problems.dedup();
     app.persist(Change::Answer(number, Answer::Quotas { quotas, problems })).await;
 }

@@ -13,6 +13,7 @@ use backup_core::quota::{self, Shelf};
 use backup_core::retention::PointId;
 use backup_core::run::{Freed, Freeing, Full, Poll, Room, State, WhenFull};
 use backup_core::{BackupId, BackupName, DiskId, JobName, Run, RunId, SnapshotId, Step, TargetName};
+use cbs::limiter::Priority;
 use jiff::Timestamp;
 use tokio::sync::Notify;
 
@@ -136,7 +137,7 @@ async fn see_room(app: Arc<App>, cloud: Cloud, rows: Vec<Row>, seen_full: SeenFu
     let shelves = tokio::select! {
         biased;
         () = app.stop.cancelled() => return,
-        shelves = cloud.shelves(&disks) => shelves,
+        shelves = cloud.shelves(&disks, Priority::Reconcile) => shelves,
     };
     let shelves = match shelves {
         Ok(shelves) => shelves,
@@ -196,7 +197,7 @@ async fn choose(app: &App, cloud: &Cloud, row: &Row) -> Result<Room, SharedError
     let frees = matches!(when_full, WhenFull::Rotate { .. } | WhenFull::Promote { .. });
     let (mut points, mut snapshots, mut room) = (Vec::new(), Vec::new(), None);
     if frees || settings.config.jobs.iter().any(keeps) {
-        match cloud.shelves(std::slice::from_ref(&disk)).await {
+        match cloud.shelves(std::slice::from_ref(&disk), Priority::Reconcile).await {
             Ok(shelves) => room = shelves.get(&disk).map(|shelf| (shelf.quota, shelf.count)),
             Err(problem) => return Ok(unknown(row, &problem)),
         }

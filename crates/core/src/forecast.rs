@@ -348,8 +348,7 @@ impl<'a, 's> World<'a, 's> {
         let (job, disk, due) = (live.job, live.disk, live.run.id.due);
         self.report.waited(self.now, live.run.start_at);
         let when_full = self.scene.jobs[job].policy.when_full;
-        let room =
-            has_room(&self.disks[disk]) || self.delete_unkept(number) || self.make_room(job, disk, when_full);
+        let room = has_room(&self.disks[disk]) || self.make_room(number);
         if !room {
             let trouble = full(&self.disks[disk]);
             if when_full == WhenFull::Wait {

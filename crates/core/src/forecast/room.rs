@@ -1,12 +1,16 @@
 //! What goes: by retention, and where a quota is full.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+
+use jiff::tz::TimeZone;
 
 use super::report::{Trouble, What};
 use super::{Shelf, World};
-use crate::id::JobName;
-use crate::retention::{self, Point, PointId, Verdict};
-use crate::run::{Sighting, WhenFull};
+use crate::id::{BackupName, JobName};
+use crate::quota::{self, ListedSnapshot};
+use crate::reconcile::Listed;
+use crate::retention::{self, Keep, Point, PointId, Verdict};
+use crate::run::{Freed, Room};
 
 impl World<'_, '_> {
     /// As retention: what no rule keeps goes.
@@ -20,74 +24,76 @@ impl World<'_, '_> {
         }
     }
 
-    /// Deletes the oldest point that no rule would keep once this run has its backup, never the newest good one; whether
-    /// there was one.
-    pub(super) fn delete_unkept(&mut self, number: u64) -> bool {
+    /// As the daemon, once the cloud has said that the quota is full; whether there is room now.
+    pub(super) fn make_room(&mut self, number: u64) -> bool {
         let Some(live) = self.runs.get(&number) else { return false };
-        let disk = live.disk;
-        let Ok(next) = "dbp-next".parse() else { return false };
-        let next = Point { id: PointId::Backup(next), run: live.run.id.clone(), sighting: Sighting::Normal };
+        let (disk, now) = (live.disk, self.now);
+        let owner = self.scene.owner;
         let points = &self.disks[disk].known.points;
-        let good = || points.iter().filter(|point| point.sighting == Sighting::Normal);
-        let newest = good().max_by_key(|point| point.run.due).map(|point| point.id.clone());
-        let with_it: Vec<Point> = points.iter().cloned().chain([next]).collect();
-        let plan = self.plan(disk, &with_it);
-        let oldest = good()
-            .filter(|point| is_backup(point) && plan.get(&point.id) == Some(&Verdict::Delete))
-            .filter(|point| newest.as_ref() != Some(&point.id))
-            .min_by_key(|point| point.run.due)
-            .map(|point| point.id.clone());
-        let Some(place) = oldest.and_then(|id| points.iter().position(|point| point.id == id)) else {
-            return false;
+        let name = |point: &Point| BackupName::of(owner, &point.run).to_string();
+        let (mut listed, mut snapshots, mut known) = (Vec::new(), Vec::new(), BTreeMap::new());
+        for point in points {
+            let (name, sighting) = (name(point), point.sighting);
+            match &point.id {
+                PointId::Backup(backup) => {
+                    known.insert(backup.clone(), point.run.clone());
+                    listed.push(Listed { backup: backup.clone(), name, sighting });
+                }
+                PointId::Snapshot(snapshot) => {
+                    snapshots.push(ListedSnapshot { snapshot: snapshot.clone(), name, sighting });
+                }
+            }
+        }
+        let rules = self.rules(disk);
+        let shelf = quota::Shelf {
+            run: &live.run,
+            owner,
+            room: None,
+            points: &listed,
+            snapshots: &snapshots,
+            known: &known,
+            rules: &rules,
         };
-        let gone = self.disks[disk].known.points.remove(place);
-        self.report.deleted(self.now, 1);
-        self.tell(disk, gone.run, What::Deleted);
+        let (goes, what) = match quota::decide(&shelf, now) {
+            Room::Delete { point, why, .. } => {
+                (point, if why == Freed::Rotated { What::Rotated } else { What::Deleted })
+            }
+            Room::Promote { point, .. } => (point, What::Promoted),
+            _ => return false,
+        };
+        let goes = PointId::Backup(goes);
+        let Some(place) = points.iter().position(|point| point.id == goes) else { return false };
+        drop(rules);
+        let run = if what == What::Promoted {
+            let number = self.next_run;
+            self.next_run += 1;
+            let point = &mut self.disks[disk].known.points[place];
+            if let Ok(id) = format!("snap-{number:08x}").parse() {
+                point.id = PointId::Snapshot(id);
+            }
+            self.report.promoted(now);
+            point.run.clone()
+        } else {
+            self.report.deleted(now, 1);
+            self.disks[disk].known.points.remove(place).run
+        };
+        self.tell(disk, run, what);
         true
+    }
+
+    /// What jobs keep on a disk.
+    fn rules(&self, disk: usize) -> impl Fn(&JobName) -> Option<(Keep, TimeZone)> {
+        let shelf = &self.disks[disk];
+        move |name| {
+            let mut jobs = shelf.jobs.iter().map(|job| &self.scene.jobs[*job]);
+            let job = jobs.find(|job| job.name == name)?;
+            Some((job.keep.clone(), job.schedule.zone().clone()))
+        }
     }
 
     /// What retention makes of these points of a disk.
     fn plan(&self, disk: usize, points: &[Point]) -> HashMap<PointId, Verdict> {
-        let of_disk = || self.disks[disk].jobs.iter().map(|job| &self.scene.jobs[*job]);
-        let rules = |name: &JobName| {
-            let job = of_disk().find(|job| job.name == name)?;
-            Some((job.keep.clone(), job.schedule.zone().clone()))
-        };
-        retention::plan(points, &rules, self.now).into_iter().collect()
-    }
-
-    /// Takes the job's oldest point away; whether there was one that may go.
-    pub(super) fn make_room(&mut self, job: usize, disk: usize, when_full: WhenFull) -> bool {
-        let name = self.scene.jobs[job].name;
-        let points = &mut self.disks[disk].known.points;
-        let good = |point: &Point| point.sighting == Sighting::Normal;
-        let all_good = points.iter().filter(|point| good(point)).count();
-        let oldest = points
-            .iter()
-            .enumerate()
-            .filter(|(_, point)| good(point) && point.run.job == *name && is_backup(point))
-            .min_by_key(|(_, point)| point.run.due)
-            .map(|(place, _)| place);
-        match (when_full, oldest) {
-            (WhenFull::Rotate { allow_gap }, Some(place)) if allow_gap || all_good > 1 => {
-                let gone = points.remove(place);
-                self.report.deleted(self.now, 1);
-                self.tell(disk, gone.run, What::Rotated);
-                true
-            }
-            (WhenFull::Promote { .. }, Some(place)) => {
-                let number = self.next_run;
-                self.next_run += 1;
-                if let Ok(id) = format!("snap-{number:08x}").parse() {
-                    points[place].id = PointId::Snapshot(id);
-                }
-                let run = points[place].run.clone();
-                self.report.promoted(self.now);
-                self.tell(disk, run, What::Promoted);
-                true
-            }
-            _ => false,
-        }
+        retention::plan(points, &self.rules(disk), self.now).into_iter().collect()
     }
 }
 

@@ -7,13 +7,15 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use crate::catch_up::Missed;
-use crate::id::{DiskId, JobName};
+use crate::id::{DiskId, JobName, Owner};
 use crate::retention::{Keep, Point};
 use crate::run::Policy;
 use crate::schedule::{Blackout, Schedule};
 
 /// What a forecast begins from.
 pub struct Scene<'a> {
+    /// The mark in the names of our backups.
+    pub owner: &'a Owner,
     /// The jobs.
     pub jobs: Vec<Job<'a>>,
     /// The time between two creates of each lane: `1 / rate`, and the guard.

@@ -67,9 +67,12 @@ impl Parts {
     }
 }
 
+static OWNER: std::sync::LazyLock<crate::id::Owner> = std::sync::LazyLock::new(|| "ops1".parse().unwrap());
+
 fn scene(jobs: Vec<Job<'_>>, days: u32) -> Scene<'_> {
     let from = at("2026-11-24T00:00:00Z");
     Scene {
+        owner: &OWNER,
         jobs,
         lanes: vec![Duration::from_millis(50)],
         disks: BTreeMap::new(),
