@@ -15,7 +15,9 @@ use cbs_backupd::config::Config;
 use cbs_backupd::journal::Row;
 use cbs_backupd::report::{Event, Kind};
 use cbs_backupd::simulate::{Beginning, Life, Network, Tamper, World, key};
-use cbs_sim::{BackupState, Choices, Disk, Effect, ExistingBackup, Promotion, Rule, Timings, Which};
+use cbs_sim::{
+    BackupState, Choices, Disk, Effect, ExistingBackup, Promotion, RequestRecord, Rule, Timings, Which,
+};
 use jiff::{SignedDuration, Timestamp};
 
 const CREATE: &str = "CreateDiskBackup";
@@ -44,9 +46,16 @@ struct Full {
     promotion: Promotion,
     /// The first such call meets this.
     fault: Option<(&'static str, Effect)>,
+    /// There is a second old one, the older, and a quota of two: the other one stays.
+    floor: bool,
 }
 
 impl Scene {
+    /// How many old ones stay on each disk.
+    fn stay(&self) -> usize {
+        usize::from(self.full.as_ref().is_some_and(|full| full.floor))
+    }
+
     fn has_old_ones(&self) -> bool {
         self.deletes.is_some() || self.full.is_some()
     }
@@ -69,9 +78,13 @@ fn world(scene: &Scene) -> World {
     let faults = faults.chain(scene.deletes.iter().flatten().map(|effect| first(DELETE, effect)));
     let faults = faults
         .chain(scene.full.iter().flat_map(|full| &full.fault).map(|(action, effect)| first(action, effect)));
-    let quota = if scene.full.is_some() { 1 } else { 3 };
-    let old = scene.has_old_ones();
-    let disk = |id| Disk { backups: old.then(|| before(id)).into_iter().collect(), quota, ..Disk::new(id) };
+    let quota = scene.full.as_ref().map_or(3, |full| if full.floor { 2 } else { 1 });
+    let old = |id| match scene.stay() {
+        _ if !scene.has_old_ones() => vec![],
+        0 => vec![before(id, 23)],
+        _ => vec![before(id, 22), before(id, 23)],
+    };
+    let disk = |id| Disk { backups: old(id), quota, ..Disk::new(id) };
     let promotion = scene.full.as_ref().map(|full| full.promotion).unwrap_or_default();
     World::new(Beginning {
         start: "2026-11-24T02:29:50Z".parse().unwrap(),
@@ -100,24 +113,24 @@ fn world(scene: &Scene) -> World {
     .unwrap()
 }
 
-/// The backup of the night before.
-fn before(disk: &str) -> ExistingBackup {
+/// The backup of a night of November.
+fn before(disk: &str, day: u8) -> ExistingBackup {
     ExistingBackup {
-        id: disk.replace("disk", "dbp"),
-        name: "ops1_db_20261123T023000Z".to_owned(),
-        created: "2026-11-23T02:30:01Z".parse().unwrap(),
+        id: format!("{}n{day}", disk.replace("disk", "dbp")),
+        name: format!("ops1_db_202611{day}T023000Z"),
+        created: format!("2026-11-{day}T02:30:01Z").parse().unwrap(),
         state: BackupState::Normal,
     }
 }
 
 /// Waits for both runs to have ended and been told of, and for what is to go to have gone.
 async fn until_ended(world: &World, scene: &Scene) {
-    let runs = if scene.has_old_ones() { 2 * DISKS.len() } else { DISKS.len() };
+    let runs = if scene.has_old_ones() { (2 + scene.stay()) * DISKS.len() } else { DISKS.len() };
     for _ in 0..1_000 {
         tokio::time::sleep(Duration::from_secs(5)).await;
         let rows = world.rows(None).await.unwrap();
         let all_ended = rows.len() == runs && rows.iter().all(|row| row.run.state.is_ended());
-        if all_ended && world.sim.ledger().backups.len() == DISKS.len() {
+        if all_ended && world.sim.ledger().backups.len() == (1 + scene.stay()) * DISKS.len() {
             return;
         }
     }
@@ -157,13 +170,13 @@ async fn night(scene: &Scene, boundary: u64, downtime: Duration) -> u64 {
 async fn assert_kept(world: &World, scene: &Scene) {
     assert_eq!(world.witness.objections(), Vec::<String>::new());
     let ledger = world.sim.ledger();
-    assert_eq!(ledger.backups.len(), DISKS.len(), "{:#?}", ledger.backups);
+    assert_eq!(ledger.backups.len(), (1 + scene.stay()) * DISKS.len(), "{:#?}", ledger.backups);
     let events = world.log.events();
     let (rows, recovered): (Vec<_>, Vec<_>) =
         world.rows(None).await.unwrap().into_iter().partition(|row| row.run.attempts > 0);
     let deletes = !recovered.is_empty();
     if scene.full.is_some() {
-        assert_room_was_made(world, &recovered);
+        assert_room_was_made(world, &recovered, scene.stay());
     }
     for row in recovered.into_iter().filter(|_| scene.deletes.is_some()) {
         let run = row.run.id.to_string();
@@ -202,14 +215,15 @@ async fn assert_kept(world: &World, scene: &Scene) {
 }
 
 /// Each disk's old backup has made room, once; that is told, and so is every window without a good backup.
-fn assert_room_was_made(world: &World, old: &[Row]) {
+fn assert_room_was_made(world: &World, old: &[Row], stay: usize) {
     let (ledger, events) = (world.sim.ledger(), world.log.events());
     let executed = |action, disk: &str| -> Vec<Timestamp> {
         let of_disk = ledger.requests_of(action).filter(|request| request.disk_id.as_deref() == Some(disk));
         of_disk.filter(|request| request.executed).map(|request| request.arrival).collect()
     };
-    assert_eq!(old.len(), DISKS.len());
-    for row in old {
+    assert_eq!(old.len(), (1 + stay) * DISKS.len());
+    let oldest = old.iter().map(|row| row.run.id.due).min();
+    for row in old.iter().filter(|row| Some(row.run.id.due) == oldest) {
         let (disk, run) = (row.run.id.disk.as_str(), row.run.id.to_string());
         let point = row.run.state.backup().unwrap().as_str();
         let of_point = |kind: Kind| {
@@ -234,6 +248,14 @@ fn assert_room_was_made(world: &World, old: &[Row]) {
                 assert!((1..=2).contains(&told), "that {run}'s is promoted is told {told} times");
             }
             other => panic!("{run}'s did not make room once: {other:?}"),
+        }
+        let of_this = |request: &&RequestRecord| request.backup_id.as_deref() == Some(point);
+        let deletes = ledger.requests_of(DELETE).filter(|request| request.executed).filter(of_this).count();
+        assert_eq!(deletes, deleted.len(), "another one than the oldest was deleted");
+        if stay > 0 {
+            // The younger one was there all along.
+            assert_eq!(of_point(Kind::GapBegan) + of_point(Kind::GapEnded), 0);
+            continue;
         }
         // A second, where the first intent came to nothing; and one of them again after the crash.
         assert!((1..=3).contains(&of_point(Kind::GapBegan)), "{events:#?}");
@@ -267,7 +289,7 @@ async fn kill_everywhere(scene: Scene) {
 
 /// A night on full disks.
 fn on_full_disks(job: &'static str, promotion: Promotion, fault: Option<(&'static str, Effect)>) -> Scene {
-    Scene { full: Some(Full { job, promotion, fault }), ..Scene::default() }
+    Scene { full: Some(Full { job, promotion, fault, floor: false }), ..Scene::default() }
 }
 
 const ROTATE: &str = "    when_full: rotate\n    allow_gap: true\n";
@@ -276,6 +298,14 @@ const INTO_SNAPSHOTS: &str = "    when_full: promote\n";
 #[tokio::test(start_paused = true)]
 async fn when_old_ones_are_rotated() {
     kill_everywhere(on_full_disks(ROTATE, Promotion::WhenNormal, None)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_old_ones_are_rotated_and_no_gap_is_allowed() {
+    let lost = (DELETE, Effect::Timeout { executed: true });
+    let mut scene = on_full_disks("    when_full: rotate\n", Promotion::WhenNormal, Some(lost));
+    scene.full.as_mut().unwrap().floor = true;
+    kill_everywhere(scene).await;
 }
 
 #[tokio::test(start_paused = true)]
