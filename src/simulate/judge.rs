@@ -16,6 +16,7 @@ use super::kept::{Kept, is_foreign};
 use super::report::Summary;
 use super::world::World;
 use crate::clock::Clock as _;
+use crate::config::Config;
 use crate::fleet::Fleet;
 use crate::journal::{Row, SharedError};
 use crate::report::Kind;
@@ -67,6 +68,11 @@ struct Closed {
 }
 
 impl Judge {
+    /// A configuration is in force.
+    pub(super) fn learn(&mut self, config: &Config) {
+        self.kept.learn(config);
+    }
+
     pub(super) fn daemon_started(&mut self, at: Timestamp) {
         self.starts.push(at);
     }
@@ -108,7 +114,7 @@ impl Judge {
             self.wrong.push(error);
         }
         self.count_requests(&ledger);
-        self.kept.judge(&world.config(), &ledger, &mut self.wrong);
+        self.kept.judge(&ledger, &mut self.wrong);
         self.judge_rows(world, &rows, &ledger, now, is_settled, &attendance);
         self.judge_backups(&rows, &ledger);
         if is_settled {

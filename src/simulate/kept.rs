@@ -26,11 +26,15 @@ pub(super) struct Kept {
 }
 
 impl Kept {
-    /// Judges what was deleted since the last time.
-    pub(super) fn judge(&mut self, config: &Config, ledger: &Ledger, wrong: &mut Vec<String>) {
+    /// A configuration is in force: what its jobs keep.
+    pub(super) fn learn(&mut self, config: &Config) {
         for job in config.jobs.iter().filter(|job| job.keep.last > 0) {
             self.last.insert(job.name.clone(), usize::try_from(job.keep.last).unwrap_or(usize::MAX));
         }
+    }
+
+    /// Judges what was deleted since the last time.
+    pub(super) fn judge(&mut self, ledger: &Ledger, wrong: &mut Vec<String>) {
         let foreign: BTreeSet<String> = ledger
             .backups
             .iter()

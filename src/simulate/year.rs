@@ -115,6 +115,7 @@ impl Year {
             (chaos.until_step(), Event::Step),
         ];
         let mut judge = Judge::default();
+        judge.learn(&world.config());
         let summary = judge.summary();
         (summary.seed, summary.days, summary.disks) = (plan.seed, plan.days, plan.disks);
         Ok(Self {
@@ -241,6 +242,7 @@ impl Year {
             Event::Edit => {
                 self.scene.edit(&self.random);
                 self.world.set_config(self.scene.config()?);
+                self.judge.learn(&self.world.config());
                 self.judge.summary().edits += 1;
                 if let Some(living) = living {
                     let reloaded = living.reload(&self.world).await;

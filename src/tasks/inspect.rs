@@ -6,66 +6,80 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use backup_core::DiskId;
-use cbs::Priority;
+use backup_core::{DiskId, TargetName};
+use cbs::{Filter, Priority};
 
 use crate::app::App;
 use crate::cloud::{Cloud, FoundDisk, narrowed};
 use crate::config::Disks;
 use crate::journal::{Answer, Change, Inspected, InspectedDisk, ToInspect};
 
+/// What was listed for a request so far, by target and by what it was narrowed to: jobs share it.
+type Listings = Vec<((TargetName, Vec<Filter>), Vec<FoundDisk>)>;
+
 /// Answers a request. It waits for the cloud, and so for nobody.
 pub async fn inspect(app: Arc<App>, number: i64, jobs: Vec<ToInspect>) {
     let mut inspected = Vec::with_capacity(jobs.len());
+    let mut listings = Listings::new();
     for asked in jobs {
-        let ToInspect { job, target, disks } = asked;
-        let found = match app.cloud(&target) {
+        let found = match app.cloud(&asked.target) {
             Some(cloud) => tokio::select! {
                 biased;
                 () = app.stop.cancelled() => return,
-                found = find(&cloud, &disks) => found,
+                found = find(&cloud, &asked, &mut listings) => found,
             },
-            None => Err(format!("the daemon does not know target {target} yet: reload it first")),
+            None => Err(format!("the daemon does not know target {} yet: reload it first", asked.target)),
         };
-        let (disks, unknown, problem) = match found {
-            Ok((disks, unknown)) => (disks, unknown, None),
-            Err(problem) => (Vec::new(), Vec::new(), Some(problem)),
+        let ToInspect { job, target, disks } = asked;
+        let (found, problem) = match found {
+            Ok(found) => (found, None),
+            Err(problem) => (BTreeMap::new(), Some(problem)),
         };
-        inspected.push(Inspected { job, target, disks, unknown, problem });
+        let named: BTreeSet<DiskId> = match disks {
+            Disks::Listed(named) if problem.is_none() => named.into_iter().collect(),
+            _ => BTreeSet::new(),
+        };
+        let unknown = named.into_iter().filter(|disk| !found.contains_key(disk)).collect();
+        inspected.push(Inspected { job, target, disks: found.into_values().collect(), unknown, problem });
     }
     app.persist(Change::Answer(number, Answer::Fleet { jobs: inspected })).await;
 }
 
-/// The disks that there are, by their ids, and those that are named and are not there.
-async fn find(cloud: &Cloud, disks: &Disks) -> Result<(Vec<InspectedDisk>, Vec<DiskId>), String> {
-    let found = match disks {
-        Disks::Listed(named) => cloud.disks_by_id(named, Priority::Command).await?,
-        Disks::Selected(selection) => {
-            let mut found = cloud.disks(&narrowed(&selection.of), Priority::Command).await?;
-            found.retain(|disk| selection.selects(&disk.id, &disk.attributes));
-            found
-        }
-    };
-    let found: BTreeMap<DiskId, InspectedDisk> =
-        found.into_iter().map(|disk| (disk.id.clone(), describe(disk))).collect();
-    let unknown = match disks {
+/// The disks of a job that there are.
+async fn find(
+    cloud: &Cloud,
+    asked: &ToInspect,
+    listings: &mut Listings,
+) -> Result<BTreeMap<DiskId, InspectedDisk>, String> {
+    let by_id = |found: &FoundDisk| (found.id.clone(), describe(found));
+    match &asked.disks {
         Disks::Listed(named) => {
-            let named: BTreeSet<&DiskId> = named.iter().collect();
-            named.into_iter().filter(|disk| !found.contains_key(*disk)).cloned().collect()
+            Ok(cloud.disks_by_id(named, Priority::Command).await?.iter().map(by_id).collect())
         }
-        Disks::Selected(_) => Vec::new(),
-    };
-    Ok((found.into_values().collect(), unknown))
+        Disks::Selected(selection) => {
+            let key = (asked.target.clone(), narrowed(&selection.of));
+            let at = match listings.iter().position(|(known, _)| *known == key) {
+                Some(at) => at,
+                None => {
+                    let found = cloud.disks(&key.1, Priority::Command).await?;
+                    listings.push((key, found));
+                    listings.len() - 1
+                }
+            };
+            let selected = listings[at].1.iter().filter(|disk| selection.selects(&disk.id, &disk.attributes));
+            Ok(selected.map(by_id).collect())
+        }
+    }
 }
 
-fn describe(disk: FoundDisk) -> InspectedDisk {
-    let instance_id = disk.instance().cloned();
+fn describe(disk: &FoundDisk) -> InspectedDisk {
+    let FoundDisk { id, attributes, .. } = disk;
     InspectedDisk {
-        disk_id: disk.id,
-        name: disk.attributes.name,
-        zone: disk.attributes.zone,
-        instance_id,
-        state: disk.attributes.state,
+        disk_id: id.clone(),
+        name: attributes.name.clone(),
+        zone: attributes.zone.clone(),
+        instance_id: disk.instance().cloned(),
+        state: attributes.state.clone(),
         backup_quota: disk.backup_quota,
         backup_count: disk.backup_count,
     }

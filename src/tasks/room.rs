@@ -213,11 +213,19 @@ async fn choose(app: &App, cloud: &Cloud, row: &Row) -> Result<Room, SharedError
         }
     }
     let asked = disk.clone();
-    let known = app.parts.journal.read(move |store| store.to_compare(&asked, &[])).await?;
-    let known: BTreeMap<BackupId, RunId> = known
+    let (known, restores) = app
+        .parts
+        .journal
+        .read(move |store| Ok((store.to_compare(&asked, &[])?, store.open_restores()?)))
+        .await?;
+    let mut known: BTreeMap<BackupId, RunId> = known
         .into_iter()
         .filter_map(|(row, _)| Some((row.run.state.backup()?.clone(), row.run.id)))
         .collect();
+    // What a disk is to be put back to stays, as if it were somebody else's.
+    for row in restores.iter().filter(|row| row.ended_at.is_none()) {
+        known.remove(&row.restore.backup);
+    }
     let shelf = Shelf {
         run: &row.run,
         owner: &row.owner,

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::process::{Setup, World, disk};
 
-/// A job that names disks, one of them unknown; one that selects all; one that selects none.
+/// A job that names disks, one of them unknown; one that selects all; two that select none.
 fn configure(world: &World) {
     world.configure(&format!("{}, disk-unknown", disk(0)));
     let mut text = std::fs::read_to_string(world.config()).unwrap();
@@ -12,6 +12,7 @@ fn configure(world: &World) {
         "  - name: all\n    select: { name: \"*\" }\n    exclude: [disk-00000001]\n    schedule: \"0 0 29 2 *\"\n",
     );
     text.push_str("  - name: none\n    select: { tags: { backup: never } }\n    schedule: \"0 0 29 2 *\"\n");
+    text.push_str("  - name: also\n    select: { name: \"?*\" }\n    schedule: \"0 0 29 2 *\"\n");
     std::fs::write(world.config(), text).unwrap();
 }
 
@@ -24,6 +25,11 @@ fn what_jobs_resolve_to_is_asked_of_the_cloud_through_the_daemon_and_without_one
         let output = world.run(&["check", "--online", "--json"]);
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{said}");
+        if !with_daemon {
+            // For the time; for the job that names disks; two pages for the two that want all; for the one that wants
+            // none.
+            assert_eq!(world.ledger().requests_of("DescribeDisks").count(), 1 + 1 + 2 + 1);
+        }
         let checked: Value = serde_json::from_slice(&output.stdout).unwrap();
         let online = |job: usize| &checked["jobs"][job]["online"];
         assert_eq!(online(0)["unknown"], Value::from(["disk-unknown"].as_slice()));
@@ -34,6 +40,8 @@ fn what_jobs_resolve_to_is_asked_of_the_cloud_through_the_daemon_and_without_one
         assert_eq!(all.len(), 149);
         assert!(all.iter().all(|found| found["disk_id"] != *disk(1)));
         assert_eq!(online(2)["disks"].as_array().unwrap().len(), 0);
+        // The simulator's disks have no name.
+        assert_eq!(online(3)["disks"].as_array().unwrap().len(), 0);
 
         let shown = world.run(&["check", "--online"]);
         let shown = String::from_utf8_lossy(&shown.stdout).into_owned();

@@ -50,6 +50,32 @@ async fn tagged_disks_join_and_leave() {
     }
 }
 
+/// Between what was listed, what is in the journal of it, and what its job makes of that.
+#[tokio::test(start_paused = true)]
+async fn a_daemon_that_dies_while_disks_join_leaves_none_of_them_out_and_makes_none_twice() {
+    let mut died_before = std::collections::BTreeSet::new();
+    for millis in (900..3_000).step_by(75) {
+        let world = World::new(nightly(7));
+        let daemon = world.start().await;
+        tokio::time::sleep(Duration::from_millis(millis)).await;
+        let counts = |store: &mut dyn cbs_backupd::journal::Store| {
+            let begun = store.watermarks()?.iter().filter(|mark| mark.next_due.is_some()).count();
+            Ok((store.inventory()?.jobs.values().map(|held| held.disks.len()).sum::<usize>(), begun))
+        };
+        died_before.insert(world.world.journal.read(counts).await.unwrap());
+        drop(daemon);
+        let daemon = world.start().await;
+        world.until("2026-11-24T19:00:00Z").await;
+        assert_eq!(world.good(FIRST).await, ids(0..7), "died after {millis} ms");
+        assert_eq!(world.world.sim.ledger().backups.len(), 7, "died after {millis} ms");
+        world.stop(daemon).await;
+    }
+    // Before the listing, between that and the beginning of all of them, and after it.
+    let seen = [(0, 0), (7, 7)].iter().all(|counts| died_before.contains(counts));
+    let between = died_before.iter().any(|(held, begun)| *held == 7 && *begun < 7);
+    assert!(seen && between, "{died_before:?}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_disk_that_leaves_takes_its_waiting_run_along_and_not_what_is_under_way() {
     // The first disk is busy for hours; the second one's backup is made and never NORMAL.
