@@ -239,7 +239,7 @@ async fn choose(app: &App, cloud: &Cloud, row: &Row) -> Result<Room, SharedError
 }
 
 fn unknown(row: &Row, problem: &str) -> Room {
-    tracing::warn!(run = %row.run.id, "what makes room could not be decided, for want of a listing: {problem}");
+    tracing::debug!(run = %row.run.id, "what makes room could not be decided, for want of a listing: {problem}");
     Room::Unknown
 }
 
