@@ -7,16 +7,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use backup_core::quota::{Demand, Forecast, forecast};
-use backup_core::retention::Keep;
+use backup_core::quota::{Coming, Demand, forecast};
 use backup_core::{DiskId, JobName, TargetName};
 use cbs::limiter::Priority;
-use jiff::Timestamp;
 use tokio::sync::Notify;
 
 use super::driver::{InFlight, Task};
 use crate::app::{App, Settings};
-use crate::cloud::{Cloud, Shelf};
+use crate::cloud::Cloud;
 use crate::config::Job;
 use crate::report::{Event, Kind};
 
@@ -108,9 +106,16 @@ async fn check(app: &App, settings: &Settings, target: &TargetName, cloud: &Clou
             return false;
         }
     };
+    let now = app.now().wall;
+    let jobs: Vec<(&Job, Coming)> =
+        jobs().map(|job| (job, Coming::of(&job.schedule, &job.keep, now))).collect();
     for (disk, shelf) in &shelves {
-        let jobs: Vec<&Job> = jobs().filter(|job| fleet.holds(&job.name, disk)).collect();
-        let expected = expect(&jobs, disk, *shelf, &have, app.now().wall);
+        let holders = jobs.iter().filter(|(job, _)| fleet.holds(&job.name, disk));
+        let demands: Vec<Demand<'_>> =
+            holders.map(|(job, coming)| demand(job, coming, disk, &have)).collect();
+        let expected = forecast(shelf.quota, shelf.count, &demands, now);
+        // There may be thousands of disks, and others wait for their turn.
+        tokio::task::yield_now().await;
         if expected.is_warning && (is_first || expected.is_soon) {
             app.say(&Event::new(Kind::QuotaWarning, expected.to_string()).with(|fields| {
                 fields.disk_id = Some(disk.to_string());
@@ -122,25 +127,13 @@ async fn check(app: &App, settings: &Settings, target: &TargetName, cloud: &Clou
     true
 }
 
-/// What is to be expected of a disk that these jobs hold; `have` counts their good backups on each disk.
-pub fn expect(
-    jobs: &[&Job],
+/// What a job asks of a disk that it holds; `have` counts the good backups of each job on each disk.
+fn demand<'a>(
+    job: &'a Job,
+    coming: &'a Coming,
     disk: &DiskId,
-    shelf: Shelf,
     have: &BTreeMap<(JobName, DiskId), u64>,
-    now: Timestamp,
-) -> Forecast {
-    let keeps: Vec<Keep> = jobs.iter().map(|job| job.rules().0).collect();
-    let demands: Vec<Demand<'_>> = jobs
-        .iter()
-        .zip(&keeps)
-        .map(|(job, keep)| Demand {
-            job: &job.name,
-            schedule: &job.schedule,
-            keep,
-            when_full: job.when_full,
-            have: have.get(&(job.name.clone(), disk.clone())).copied().unwrap_or_default(),
-        })
-        .collect();
-    forecast(shelf.quota, shelf.count, &demands, now)
+) -> Demand<'a> {
+    let have = have.get(&(job.name.clone(), disk.clone())).copied().unwrap_or_default();
+    Demand { job: &job.name, coming, when_full: job.when_full, have }
 }

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-pub use forecast::{Demand, Forecast, Full, Need, forecast, kept_at_most};
+pub use forecast::{Coming, Demand, Forecast, Full, Need, forecast, kept_at_most};
 
 use crate::id::{BackupId, BackupName, JobName, Owner, RunId, SnapshotId};
 use crate::reconcile::Listed;

@@ -24,15 +24,32 @@ const IN_FLIGHT: u64 = 1;
 /// The vendor keeps an automatic point of the previous day on every disk that has a quota.
 const VENDORS_OWN: u64 = 1;
 
+/// What a job asks of each of its disks. To find the coming due instants is the dear part: once for all of them.
+#[derive(Clone, Debug)]
+pub struct Coming {
+    /// How many backups its rules keep at most; none where it keeps everything.
+    kept: Option<u64>,
+    /// The coming due instants.
+    dues: Vec<Timestamp>,
+}
+
+impl Coming {
+    /// Of a job that is due by `schedule` and keeps so much, from `now` on.
+    #[must_use]
+    pub fn of(schedule: &Schedule, keep: &Keep, now: Timestamp) -> Self {
+        let end = now.saturating_add(HORIZON).unwrap_or(Timestamp::MAX);
+        let dues = schedule.after(now).take_while(|due| *due <= end).take(STEPS).collect();
+        Self { kept: kept_at_most(keep, schedule, now), dues }
+    }
+}
+
 /// What a job asks of a disk.
 #[derive(Clone, Debug)]
 pub struct Demand<'a> {
     /// The job.
     pub job: &'a JobName,
-    /// When it is due.
-    pub schedule: &'a Schedule,
-    /// What it keeps; [`Keep::default`] keeps everything.
-    pub keep: &'a Keep,
+    /// What it asks of each of its disks.
+    pub coming: &'a Coming,
     /// What it does when the quota is full.
     pub when_full: WhenFull,
     /// How many good points of it the disk holds now.
@@ -97,10 +114,8 @@ pub fn kept_at_most(keep: &Keep, schedule: &Schedule, now: Timestamp) -> Option<
 /// Points that are no job's are taken to stay; where there is none, room for the vendor's own is set aside.
 #[must_use]
 pub fn forecast(quota: u64, count: u64, demands: &[Demand<'_>], now: Timestamp) -> Forecast {
-    let kept: Vec<(JobName, Option<u64>)> = demands
-        .iter()
-        .map(|demand| (demand.job.clone(), kept_at_most(demand.keep, demand.schedule, now)))
-        .collect();
+    let kept: Vec<(JobName, Option<u64>)> =
+        demands.iter().map(|demand| (demand.job.clone(), demand.coming.kept)).collect();
     let total: Option<u64> = kept.iter().map(|(_, kept)| *kept).sum();
     let need = Need { total: total.map(|kept| kept + IN_FLIGHT + VENDORS_OWN), kept };
     let (first_full, breaks) = (None, None);
@@ -112,12 +127,11 @@ pub fn forecast(quota: u64, count: u64, demands: &[Demand<'_>], now: Timestamp) 
         return expected;
     }
     let mut have: Vec<u64> = demands.iter().map(|demand| demand.have).collect();
-    let mut dues: Vec<_> = demands.iter().map(|demand| demand.schedule.after(now).peekable()).collect();
-    let end = now.saturating_add(HORIZON).unwrap_or(Timestamp::MAX);
+    let mut dues: Vec<_> = demands.iter().map(|demand| demand.coming.dues.iter().peekable()).collect();
     let soon = now.saturating_add(SOON).unwrap_or(Timestamp::MAX);
     for step in 0..STEPS {
-        let next = dues.iter_mut().enumerate().filter_map(|(job, dues)| Some((*dues.peek()?, job))).min();
-        let Some((due, job)) = next.filter(|(due, _)| *due <= end) else { break };
+        let next = dues.iter_mut().enumerate().filter_map(|(job, dues)| Some((**dues.peek()?, job))).min();
+        let Some((due, job)) = next else { break };
         dues[job].next();
         let (demand, most) = (&demands[job], expected.need.kept[job].1);
         let all: u64 = have.iter().sum();

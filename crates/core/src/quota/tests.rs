@@ -218,8 +218,9 @@ fn daily() -> Schedule {
 
 fn expected(quota: u64, count: u64, have: u64, when_full: WhenFull, last: u32) -> Forecast {
     let (job, schedule, keep) = ("db".parse().unwrap(), daily(), Keep { last, ..Keep::default() });
-    let demand = Demand { job: &job, schedule: &schedule, keep: &keep, when_full, have };
-    forecast(quota, count, &[demand], at("2026-11-24T00:00:00Z"))
+    let now = at("2026-11-24T00:00:00Z");
+    let coming = Coming::of(&schedule, &keep, now);
+    forecast(quota, count, &[Demand { job: &job, coming: &coming, when_full, have }], now)
 }
 
 fn day(full: Option<&Full>) -> Option<i8> {
@@ -271,10 +272,11 @@ fn what_lies_months_ahead_is_not_close() {
         Schedule::new("30 18 1 * *", "UTC", &jiff::tz::TimeZoneDatabase::bundled()).unwrap()
     });
     let keep = Keep::default();
-    let demand =
-        |have| Demand { job: &job, schedule: &schedule, keep: &keep, when_full: WhenFull::Wait, have };
+    let now = at("2026-11-24T00:00:00Z");
+    let coming = Coming::of(&schedule, &keep, now);
+    let demand = |have| Demand { job: &job, coming: &coming, when_full: WhenFull::Wait, have };
     for (have, is_soon) in [(2, false), (3, true), (4, true)] {
-        let monthly = forecast(6, 1 + have, &[demand(have)], at("2026-11-24T00:00:00Z"));
+        let monthly = forecast(6, 1 + have, &[demand(have)], now);
         assert_eq!(monthly.is_soon, is_soon, "{have}");
     }
 }
