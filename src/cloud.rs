@@ -4,6 +4,8 @@
 //! follows from them. Where credentials come from is `credentials.rs`.
 
 mod credentials;
+mod disks;
+mod restore;
 mod room;
 
 use std::collections::{BTreeMap, HashMap};
@@ -12,24 +14,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use backup_core::reconcile::Listed;
-use backup_core::restore::{self, Restore, Seen, SeenBackup, SeenDisk};
 use backup_core::retention::PointId;
 use backup_core::retry::Class;
 use backup_core::run::{Look, Reply, Sighting};
-use backup_core::selection::{Attributes, Conditions};
-use backup_core::{BackupId, DiskId, InstanceId, InvalidId, TargetName};
+use backup_core::{BackupId, DiskId, InvalidId, TargetName};
 use cbs::limiter::{Lane, LaneSettings, LaneSnapshot, Lanes, Permit, Priority};
 use cbs::transport::{ReqwestTransport, Timeouts, Transport, TransportError, proxy_for};
-use cbs::{
-    Action, BackupState, BackupsQuery, Client, Disk, DiskBackup, DisksQuery, Filter, Page, Ports, Power,
-    Settings,
-};
+use cbs::{Action, BackupState, BackupsQuery, Client, DiskBackup, DisksQuery, Page, Ports, Settings};
 use jiff::{SignedDuration, Timestamp};
 
 use self::credentials::Sources;
 pub(crate) use self::credentials::identity;
 pub use self::credentials::{Issuers, MakeIssuers, Source};
-pub use self::room::{PromotionAnswered, Shelf};
+pub use self::disks::{FoundDisk, Shelf, narrowed};
+pub use self::room::PromotionAnswered;
 use crate::clock::Clock;
 use crate::config::{Config, Target};
 use crate::report::chain;
@@ -40,13 +38,6 @@ const BEING_MADE: [&str; 3] = [
     "ResourceUnavailable.DiskBackupCreating",
     "InvalidDisk.SnapshotCreating",
 ];
-
-/// The most ids in one call.
-const IDS_IN_A_CALL: usize = 100;
-/// The fewest values that any of the cloud's filters is known to take.
-const VALUES_IN_A_FILTER: usize = 5;
-/// The most filters that a call is known to take.
-const FILTERS_IN_A_CALL: usize = 10;
 
 /// A target's client. Cheap to clone.
 #[derive(Clone)]
@@ -92,67 +83,6 @@ pub struct Looked {
     pub twins: usize,
     /// Why the listing is not complete, if it is not.
     pub problem: Option<String>,
-}
-
-/// A disk as the cloud describes it.
-#[derive(Clone, Debug)]
-pub struct FoundDisk {
-    /// The disk.
-    pub id: DiskId,
-    /// What conditions ask of it.
-    pub attributes: Attributes,
-    /// How many backups it may have; none where the cloud does not say.
-    pub backup_quota: Option<u64>,
-    /// How many it has, likewise.
-    pub backup_count: Option<u64>,
-}
-
-impl FoundDisk {
-    fn of(disk: cbs::Disk) -> Result<Self, String> {
-        let id = disk.id.parse().map_err(|error: InvalidId| error.to_string())?;
-        let mut instances: Vec<InstanceId> = Vec::new();
-        for instance in std::iter::once(&disk.instance_id).chain(&disk.instance_ids) {
-            // Empty where it is attached to none.
-            if let Ok(instance) = instance.parse()
-                && !instances.contains(&instance)
-            {
-                instances.push(instance);
-            }
-        }
-        let attributes = Attributes {
-            name: disk.name,
-            zone: disk.placement.zone,
-            project: disk.placement.project_id,
-            instances,
-            usage: disk.usage,
-            state: disk.state.as_str().to_owned(),
-            tags: disk.tags,
-        };
-        Ok(Self { id, attributes, backup_quota: disk.backup_quota, backup_count: disk.backup_count })
-    }
-
-    /// The instance that it is attached to, the first of several.
-    #[must_use]
-    pub fn instance(&self) -> Option<&InstanceId> {
-        self.attributes.instances.first()
-    }
-}
-
-/// The cloud's filters for conditions, where it has one that means the same and takes as many values.
-#[must_use]
-pub fn narrowed(conditions: &Conditions) -> Vec<Filter> {
-    let texts = |values: &[u64]| values.iter().map(ToString::to_string).collect::<Vec<_>>();
-    let instances: Vec<String> = conditions.instances.iter().map(ToString::to_string).collect();
-    let mut filters = vec![
-        Filter::new("zone", &conditions.zones),
-        Filter::new("project-id", texts(&conditions.projects)),
-        Filter::new("instance-id", instances),
-        Filter::new("disk-usage", &conditions.usages),
-    ];
-    filters.extend(conditions.tags.iter().map(|tag| Filter::new(format!("tag:{}", tag.key), &tag.values)));
-    filters.retain(|filter| (1..=VALUES_IN_A_FILTER).contains(&filter.values.len()));
-    filters.truncate(FILTERS_IN_A_CALL);
-    filters
 }
 
 impl Cloud {
@@ -253,45 +183,6 @@ impl Cloud {
         Ok(by_disk)
     }
 
-    /// Lists the disks that meet conditions, as far as the cloud's own filters go: it may show more of them. The order
-    /// is the cloud's.
-    ///
-    /// # Errors
-    /// Why there is no complete listing, in words.
-    pub async fn disks(&self, narrowed: &[Filter], priority: Priority) -> Result<Vec<FoundDisk>, String> {
-        let query = DisksQuery::Where(narrowed.to_vec());
-        let listed = self.heed(self.client.list_disks(&query, priority).await);
-        listed.map_err(|error| chain(&error))?.into_iter().map(FoundDisk::of).collect()
-    }
-
-    /// Looks disks up by their ids: those that exist.
-    ///
-    /// # Errors
-    /// Why that is not known of all of them, in words.
-    pub async fn disks_by_id(&self, ids: &[DiskId], priority: Priority) -> Result<Vec<FoundDisk>, String> {
-        let mut asked: Vec<&[DiskId]> = ids.chunks(IDS_IN_A_CALL).rev().collect();
-        let mut found = Vec::new();
-        while let Some(ids) = asked.pop() {
-            let query = DisksQuery::ByIds(ids.iter().map(ToString::to_string).collect());
-            match self.heed(self.client.list_disks(&query, priority).await) {
-                Ok(listed) => {
-                    for disk in listed {
-                        found.push(FoundDisk::of(disk)?);
-                    }
-                }
-                // One that is gone may spoil the answer for all: it is found by halves.
-                Err(error) if matches!(error.class, cbs::Class::Gone) => {
-                    let (left, right) = ids.split_at(ids.len() / 2);
-                    asked.extend(
-                        [right, left].into_iter().filter(|half| !half.is_empty() && half.len() < ids.len()),
-                    );
-                }
-                Err(error) => return Err(chain(&error)),
-            }
-        }
-        Ok(found)
-    }
-
     /// Deletes a backup; one that is gone already is as good as deleted.
     ///
     /// # Errors
@@ -325,54 +216,6 @@ impl Cloud {
                 Ok(HashMap::new())
             }
             Err(error) => Err(chain(&error)),
-        }
-    }
-
-    /// What the cloud shows of a disk and a backup.
-    ///
-    /// # Errors
-    /// Why there is no answer, in words.
-    pub async fn inspect(&self, disk: &DiskId, backup: &BackupId) -> Result<Seen, String> {
-        // One that is gone may be an error rather than an empty listing.
-        let gone = |error: &cbs::Error| matches!(error.class, cbs::Class::Gone | cbs::Class::Permanent);
-        let query = DisksQuery::ByIds(vec![disk.to_string()]);
-        let disk = match self.heed(self.client.list_disks(&query, Priority::Command).await) {
-            Ok(disks) => disks.into_iter().find(|listed| listed.id == disk.as_str()),
-            Err(error) if gone(&error) => None,
-            Err(error) => return Err(chain(&error)),
-        };
-        let query = BackupsQuery::ByIds(vec![backup.to_string()]);
-        let backup = match self.heed(self.client.list_disk_backups(&query, Priority::Command).await) {
-            Ok(backups) => backups.into_iter().find(|listed| listed.id == backup.as_str()),
-            Err(error) if gone(&error) => None,
-            Err(error) => return Err(chain(&error)),
-        };
-        Ok(Seen { disk: disk.map(seen_disk), backup: backup.map(seen_backup) })
-    }
-
-    /// A turn in the lane of rollbacks; given back when dropped.
-    pub async fn restore_turn(&self) -> Permit {
-        self.client.lane(Action::ApplyDiskBackup).acquire(Priority::Command).await
-    }
-
-    /// Asks for a disk to be put back to a backup; how the call ended, and the cloud's id of the request.
-    pub async fn restore(
-        &self,
-        turn: Permit,
-        restore: &Restore,
-        power: Power,
-    ) -> (restore::Reply, Option<String>) {
-        let (backup, disk) = (restore.backup.as_str(), restore.disk.as_str());
-        match self.heed(self.client.apply_disk_backup(turn, backup, disk, power).await) {
-            Ok(request_id) => (restore::Reply::Accepted, request_id),
-            Err(error) => {
-                let reply = match error.class {
-                    cbs::Class::Ambiguous | cbs::Class::Unavailable => restore::Reply::Perhaps,
-                    cbs::Class::Throttled | cbs::Class::NotSent => restore::Reply::NotYet(chain(&error)),
-                    _ => restore::Reply::Refused(chain(&error)),
-                };
-                (reply, error.request_id)
-            }
         }
     }
 
@@ -454,32 +297,6 @@ fn is_of_the_credential(error: &cbs::Error) -> bool {
     let refused = error.class == cbs::Class::Refused
         && error.code.as_deref().is_some_and(|code| code.starts_with("AuthFailure"));
     refused || error.class == cbs::Class::Credentials
-}
-
-fn seen_disk(disk: Disk) -> SeenDisk {
-    let mut instances = disk.instance_ids;
-    if instances.is_empty() && !disk.instance_id.is_empty() {
-        instances.push(disk.instance_id);
-    }
-    SeenDisk {
-        name: disk.name,
-        size_gib: disk.size_gib,
-        state: disk.state.as_str().to_owned(),
-        instances,
-        portable: disk.portable,
-        rolling: disk.rollbacking,
-        percent: disk.rollback_percent,
-        migrating: disk.migrating,
-    }
-}
-
-fn seen_backup(backup: DiskBackup) -> SeenBackup {
-    SeenBackup {
-        name: backup.name,
-        disk: backup.disk_id,
-        state: backup.state.as_str().to_owned(),
-        created: backup.created,
-    }
 }
 
 fn sighting(backup: &DiskBackup) -> Sighting {

@@ -4,6 +4,7 @@
 //! durable batch, and for keeping blocking work off the runtime's threads. It refuses to interpret what it
 //! keeps.
 
+pub mod requests;
 pub mod sqlite;
 pub mod store;
 
@@ -13,11 +14,11 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
 use tokio::sync::oneshot;
 
+pub use requests::{Answer, Inspected, InspectedDisk, Listed, Quota, Request, RestoreAsk, ToInspect, Which};
 pub use sqlite::Sqlite;
 pub use store::{
-    Answer, Change, Deletion, Filter, Gap, Held, Inspected, InspectedDisk, Inventory, JournalError, Listed,
-    Quota, Request, RestoreAsk, RestoreRow, Row, Stage, Standing, Store, Subject, ToAttend, ToInspect,
-    Watermark, Which,
+    Change, Deletion, Filter, Gap, Held, Inventory, JournalError, RestoreRow, Row, Stage, Standing, Store,
+    Subject, ToAttend, Watermark,
 };
 
 /// The journal's file inside the state directory.

@@ -1,4 +1,4 @@
-//! The calls that make room on a disk whose quota is full, and those that see how full disks are.
+//! The calls that make room on a disk whose quota is full.
 //!
 //! Responsible for the same as `cloud`: to ask, and to translate what is answered. It refuses to choose what goes.
 
@@ -15,17 +15,8 @@ use cbs::limiter::{Permit, Priority};
 use cbs::{Action, BackupState, BackupsQuery, Snapshot, SnapshotState, SnapshotsQuery};
 use jiff::Timestamp;
 
-use super::{Cloud, FoundDisk, Stored, class};
+use super::{Cloud, Stored, class};
 use crate::report::chain;
-
-/// How full a disk is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Shelf {
-    /// How many backup points it may have.
-    pub quota: u64,
-    /// How many it has, whoever made them.
-    pub count: u64,
-}
 
 /// What a promotion was answered.
 pub struct PromotionAnswered {
@@ -205,20 +196,6 @@ impl Cloud {
             }
             Err(error) => Err(chain(&error)),
         }
-    }
-
-    /// How full these disks are; those that the cloud does not know, or says nothing of, are left out.
-    ///
-    /// # Errors
-    /// Why there is no answer, in words.
-    pub async fn shelves(
-        &self,
-        disks: &[DiskId],
-        priority: Priority,
-    ) -> Result<BTreeMap<DiskId, Shelf>, String> {
-        let shelf =
-            |disk: FoundDisk| Some((disk.id, Shelf { quota: disk.backup_quota?, count: disk.backup_count? }));
-        Ok(self.disks_by_id(disks, priority).await?.into_iter().filter_map(shelf).collect())
     }
 }
 

@@ -23,9 +23,10 @@ use rows::{
     read_gap, read_restore, read_run, read_watermark,
 };
 
+use super::requests::{Answer, Request};
 use super::store::{
-    Answer, Change, Deletion, Filter, Gap, Held, Inventory, JournalError, Request, RestoreRow, Row, Stage,
-    Standing, Store, Subject, ToAttend, Watermark,
+    Change, Deletion, Filter, Gap, Held, Inventory, JournalError, RestoreRow, Row, Stage, Standing, Store,
+    Subject, ToAttend, Watermark,
 };
 
 /// The migrations, oldest first; a file's `user_version` says how many it has had.
