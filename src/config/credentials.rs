@@ -91,7 +91,7 @@ fn source(node: &Node, allowed: &[&'static str], mistakes: &mut Mistakes) -> Opt
             add(mistakes, node, what);
         }
     }
-    fields.finish(&[], mistakes);
+    fields.finish(mistakes);
     read
 }
 

@@ -112,29 +112,27 @@ impl<'n> Fields<'n> {
         self.optional(key, mistakes, read)
     }
 
-    /// Says which keys mean nothing here. `later` are those that a coming version will know, with what to do
-    /// until then.
-    pub(super) fn finish(self, later: &[(&'static str, &str)], mistakes: &mut Mistakes) {
+    /// Says which keys mean nothing here.
+    pub(super) fn finish(self, mistakes: &mut Mistakes) {
         for (key, node) in self.entries {
             if self.taken.contains(&&*key.text) {
                 continue;
             }
             let text = &key.text;
-            let what = match later.iter().find(|(known, _)| *known == &**text) {
-                Some((_, instead)) => format!("`{text}` is not carried out by this version yet: {instead}"),
-                None if looks_secret(text) => format!(
+            let what = if looks_secret(text) {
+                format!(
                     "unknown key `{text}`; secrets never stand in this file: expected `credentials: {{ source: … }}`"
-                ),
-                None if &**text == "<<" => {
-                    "`<<` merges nothing here; expected the keys themselves".to_owned()
-                }
-                None => match (place_of(text), nearest(text, &self.taken)) {
+                )
+            } else if &**text == "<<" {
+                "`<<` merges nothing here; expected the keys themselves".to_owned()
+            } else {
+                match (place_of(text), nearest(text, &self.taken)) {
                     (Some(place), _) => format!("`{text}` does not stand here; expected it {place}"),
                     (None, Some(near)) => format!("unknown key `{text}`; did you mean `{near}`?"),
                     (None, None) => {
                         format!("unknown key `{text}`; expected one of {}", self.taken.join(", "))
                     }
-                },
+                }
             };
             if self.secret || node.secret || looks_secret(text) {
                 mistakes.add_unshown(&key.place, what);

@@ -105,7 +105,7 @@ fn job(
     let was = fields.optional("was", mistakes, parsed(&format!("{NAME}: that of the job before")));
     let when_full = when_full(&mut fields, mistakes);
     let keep = fields.node("keep").map_or(Some(Keep::default()), |node| keep(node, mistakes));
-    fields.finish(&[], mistakes);
+    fields.finish(mistakes);
     let when = when?;
     Some(Job {
         name: name?,
@@ -202,7 +202,7 @@ fn when(fields: &mut Fields<'_>, zone: &str, known: &mut Known, mistakes: &mut M
         .node("blackout")
         .map(|node| blackouts(node, spread.unwrap_or_default(), mistakes))
         .unwrap_or_default();
-    fields.finish(&[], mistakes);
+    fields.finish(mistakes);
     Some(When { schedule, missed, start_within, spread, together, blackout })
 }
 
@@ -294,7 +294,7 @@ fn keep(node: &Node, mistakes: &mut Mistakes) -> Option<Keep> {
     if matches!(&node.value, Value::Map(entries) if entries.is_empty()) {
         add(mistakes, node, format!("`keep` has no rule; expected {EXAMPLE}"));
     }
-    fields.finish(&[], mistakes);
+    fields.finish(mistakes);
     Some(Keep {
         last: last?,
         within: within?,
@@ -338,7 +338,7 @@ fn blackout(node: &Node, mistakes: &mut Mistakes) -> Option<Blackout> {
     let from = fields.required("from", "from: \"08:00\"", mistakes, time);
     let to = fields.required("to", "to: \"18:00\"", mistakes, time);
     let days = or(&mut fields, "days", Days::ALL, mistakes, days);
-    fields.finish(&[], mistakes);
+    fields.finish(mistakes);
     Some(Blackout { from: from?, to: to?, days: days? })
 }
 

@@ -47,7 +47,7 @@ pub(super) fn config(root: &Node, mistakes: &mut Mistakes) -> Option<Config> {
         let none = Targets::new();
         jobs::jobs(node, targets.as_ref().unwrap_or(&none), zone.as_deref().unwrap_or("UTC"), mistakes)
     });
-    fields.finish(&[], mistakes);
+    fields.finish(mistakes);
     let targets = targets?.into_iter().map(|(name, target)| Some((name, target?))).collect::<Option<_>>()?;
     Some(Config {
         owner: owner?,
@@ -100,9 +100,9 @@ fn retry(node: &Node, mistakes: &mut Mistakes) -> RetryPolicy {
         if shortest > first || first > longest {
             mistakes.add(waits.place(), format!("`{key}`: expected shortest <= first <= longest, found {shortest:?}, {first:?}, {longest:?}"));
         }
-        waits.finish(&[], mistakes);
+        waits.finish(mistakes);
         *backoff = Backoff { shortest, first, longest };
     }
-    fields.finish(&[], mistakes);
+    fields.finish(mistakes);
     policy
 }

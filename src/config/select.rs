@@ -116,7 +116,7 @@ fn conditions(node: &Node, key: &str, mistakes: &mut Mistakes) -> Option<Conditi
             state.map(|text| text.to_uppercase()).ok_or_else(|| format!("one of {}", STATES.join(", ")))
         }),
     };
-    fields.finish(&[], mistakes);
+    fields.finish(mistakes);
     if let Value::Map(entries) = &node.value
         && entries.is_empty()
     {

@@ -63,7 +63,7 @@ fn target(node: &Node, mistakes: &mut Mistakes) -> Option<Target> {
         or(&mut fields, "connect_timeout", Duration::from_secs(5), mistakes, duration("100ms", "1m"));
     let call_timeout =
         or(&mut fields, "call_timeout", Duration::from_secs(15), mistakes, duration("500ms", "100s"));
-    fields.finish(&[], mistakes);
+    fields.finish(mistakes);
     Some(Target {
         region: region?,
         endpoint: endpoint?,
