@@ -117,7 +117,8 @@ impl Judge {
         self.kept.judge(&ledger, &mut self.wrong);
         self.judge_rows(world, &rows, &ledger, now, is_settled, &attendance);
         self.judge_backups(&rows, &ledger);
-        if is_settled {
+        // One that cannot tell the time plans nothing: what is due meanwhile is accounted for once it can.
+        if is_settled && attendance.is_in_line {
             let daemons = world.clock.wall();
             let limit = before(now.min(daemons), CLOCK_SLACK);
             let counted = self.dues.account(&rows, limit, &attendance.absences, &mut self.wrong);

@@ -296,7 +296,11 @@ impl Year {
             let (from, to) = (at.saturating_sub(FURTHEST_STEP), at.saturating_add(FURTHEST_STEP));
             Some((from.ok()?, to.ok()?))
         };
+        // Due instants are by the daemon's clock, which may have been behind when it said, by the true one, that it cannot be
+        // believed.
         let blind = self.world.log.blind(now.saturating_sub(MEMORY).unwrap_or(now));
+        let blind =
+            blind.into_iter().map(|(from, to)| (from.saturating_sub(FURTHEST_STEP).unwrap_or(from), to));
         let attendance = Attendance {
             up_since: self.up_since,
             is_in_line: living.is_some_and(Living::is_in_line),
