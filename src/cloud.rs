@@ -141,9 +141,13 @@ impl Cloud {
     ///
     /// # Errors
     /// Why there is no complete listing, in words.
-    pub async fn list(&self, disks: &[DiskId]) -> Result<BTreeMap<DiskId, Vec<Listed>>, String> {
+    pub async fn list(
+        &self,
+        disks: &[DiskId],
+        priority: Priority,
+    ) -> Result<BTreeMap<DiskId, Vec<Listed>>, String> {
         let query = BackupsQuery::ByDisks(disks.iter().map(ToString::to_string).collect());
-        let listed = self.heed(self.client.list_disk_backups(&query, Priority::Reconcile).await);
+        let listed = self.heed(self.client.list_disk_backups(&query, priority).await);
         let mut by_disk: BTreeMap<DiskId, Vec<Listed>> = BTreeMap::new();
         for backup in listed.map_err(|error| chain(&error))? {
             let readable = |error: InvalidId| error.to_string();

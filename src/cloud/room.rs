@@ -5,7 +5,6 @@
 use std::collections::{BTreeMap, HashMap};
 
 use backup_core::quota::ListedSnapshot;
-use backup_core::reconcile::Listed;
 use backup_core::retention::PointId;
 use backup_core::retry::Class;
 use backup_core::run::{PromotionLook, PromotionReply, Sighting};
@@ -29,24 +28,6 @@ pub struct PromotionAnswered {
 }
 
 impl Cloud {
-    /// All backup points of a disk, newest first.
-    ///
-    /// # Errors
-    /// Why there is no complete listing, in words.
-    pub async fn points(&self, disk: &DiskId) -> Result<Vec<Listed>, String> {
-        let query = BackupsQuery::ByDisks(vec![disk.to_string()]);
-        let listed = self.heed(self.client.list_disk_backups(&query, Priority::UnresolvedCreate).await);
-        let listed = listed.map_err(|error| chain(&error))?.into_iter();
-        let of_disk = listed.filter(|backup| backup.disk_id == disk.as_str());
-        of_disk
-            .map(|backup| {
-                let id = backup.id.parse().map_err(|error: InvalidId| error.to_string())?;
-                let sighting = super::sighting(&backup);
-                Ok(Listed { backup: id, name: backup.name, sighting })
-            })
-            .collect()
-    }
-
     /// All snapshots of a disk, newest first.
     ///
     /// # Errors

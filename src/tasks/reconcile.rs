@@ -13,6 +13,7 @@ use backup_core::reconcile::{Finding, GONE_AFTER, Known, Listed, compare};
 use backup_core::retention::PointId;
 use backup_core::run::{Look, Sighting};
 use backup_core::{BackupId, BackupName, DiskId, Mark, RunId, TargetName};
+use cbs::limiter::Priority;
 use tokio::sync::Notify;
 
 use super::driver::{InFlight, Task};
@@ -163,7 +164,7 @@ async fn reconcile(app: Arc<App>, cloud: Cloud, turn: Turn, disks: Vec<DiskId>, 
     let listed = tokio::select! {
         biased;
         () = app.stop.cancelled() => return,
-        listed = cloud.list(&disks) => listed,
+        listed = cloud.list(&disks, Priority::Reconcile) => listed,
     };
     let mut listed = match listed {
         Ok(listed) => listed,

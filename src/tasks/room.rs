@@ -201,8 +201,8 @@ async fn choose(app: &App, cloud: &Cloud, row: &Row) -> Result<Room, SharedError
             Ok(shelves) => room = shelves.get(&disk).map(|shelf| (shelf.quota, shelf.count)),
             Err(problem) => return Ok(unknown(row, &problem)),
         }
-        match cloud.points(&disk).await {
-            Ok(listed) => points = listed,
+        match cloud.list(std::slice::from_ref(&disk), Priority::UnresolvedCreate).await {
+            Ok(mut listed) => points = listed.remove(&disk).unwrap_or_default(),
             Err(problem) => return Ok(unknown(row, &problem)),
         }
     }
