@@ -5,12 +5,25 @@
 pub mod event;
 pub mod log;
 
+use std::sync::Arc;
+
 pub use event::{Event, Fields, Kind, Level};
 
 /// Where events go.
 pub trait Report: Send + Sync {
     /// Takes an event.
     fn report(&self, event: &Event);
+}
+
+/// Hands every event to several, in their order.
+pub struct Fan(pub Vec<Arc<dyn Report>>);
+
+impl Report for Fan {
+    fn report(&self, event: &Event) {
+        for each in &self.0 {
+            each.report(event);
+        }
+    }
 }
 
 /// An error and its causes, in one line. A cause that the text has just named is not named again.

@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::daemon::Daemon;
 use crate::heartbeat::Heartbeat;
 use crate::report::log::Log;
-use crate::report::{Event, Kind, Report as _, counted};
+use crate::report::{Event, Fan, Kind, Report as _, counted};
 
 /// How often systemd is told that all is well, at least.
 const ALIVE_EVERY: Duration = Duration::from_secs(10);
@@ -38,8 +38,9 @@ pub(super) fn run(global: &Global) -> Outcome {
 
 async fn serve(global: &Global, config: Arc<Config>) -> Outcome {
     say_first(&config, global);
+    let report = Arc::new(Fan(vec![Arc::new(Log)]));
     let Opened { app, clouds } =
-        open::app(Arc::clone(&config), open::clock(), Arc::new(Log), open::environment()).await?;
+        open::app(Arc::clone(&config), open::clock(), report, open::environment()).await?;
     let signals =
         (signal(SignalKind::terminate()), signal(SignalKind::interrupt()), signal(SignalKind::hangup()));
     let (Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup)) = signals else {
