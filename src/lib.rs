@@ -13,5 +13,6 @@ pub mod journal;
 pub mod random;
 pub mod report;
 pub mod simulate;
+pub mod standings;
 pub mod tasks;
 pub mod zones;

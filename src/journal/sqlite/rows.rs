@@ -3,13 +3,14 @@
 //! Responsible for the encoding in both directions. A row that cannot be read is an error of its own, so that the
 //! others go on.
 
+use backup_core::freshness::Ended;
 use backup_core::restore::Restore;
 use backup_core::run::State;
 use backup_core::{Facts, Run, RunId};
 use jiff::Timestamp;
 use rusqlite::Row as SqlRow;
 
-use crate::journal::store::{Deletion, Gap, JournalError, RestoreRow, Row, Watermark};
+use crate::journal::store::{Deletion, Gap, JournalError, RestoreRow, Row, Standing, Watermark};
 
 /// The columns of a run, from `runs r JOIN policies p`.
 pub(super) const RUN: &str = "r.job, r.disk, r.due, r.target, r.owner, p.body AS policy, r.start_at, r.body, r.attempts, \
@@ -89,6 +90,25 @@ pub(super) fn read_watermark(row: &SqlRow<'_>) -> rusqlite::Result<Watermark> {
         schedule: row.get(2)?,
         planned_through: from_second(row.get(3)?),
         next_due: row.get::<_, Option<i64>>(4)?.map(from_second),
+    })
+}
+
+pub(super) fn read_standing(row: &SqlRow<'_>) -> rusqlite::Result<Standing> {
+    let last = match row.get::<_, Option<i64>>(3)? {
+        Some(due) => Ended::of_name(row.get_ref(4)?.as_str()?).map(|ended| (from_second(due), ended)),
+        None => None,
+    };
+    let millis_of = |index| row.get::<_, Option<i64>>(index);
+    let (good_at, began_at, due) = (millis_of(5)?, millis_of(6)?, millis_of(7)?);
+    Ok(Standing {
+        job: parsed(row, 0)?,
+        disk: parsed(row, 1)?,
+        next_due: row.get::<_, Option<i64>>(2)?.map(from_second),
+        last,
+        last_good: match began_at {
+            Some(_) => good_at.map(from_millis),
+            None => due.map(from_second),
+        },
     })
 }
 
