@@ -199,7 +199,7 @@ async fn answer(
     let service = service_fn(|request: hyper::Request<hyper::body::Incoming>| {
         let endpoint = Arc::clone(&endpoint);
         async move {
-            let answer = endpoint.answer(request.method(), request.uri().path()).await;
+            let answer = endpoint.answer(&request).await;
             Ok::<_, std::convert::Infallible>(answer)
         }
     });
