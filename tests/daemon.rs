@@ -11,6 +11,8 @@ mod credentials;
 mod damage;
 #[path = "daemon/forecast.rs"]
 mod forecast;
+#[path = "daemon/metrics.rs"]
+mod metrics;
 #[path = "daemon/online.rs"]
 mod online;
 mod process;

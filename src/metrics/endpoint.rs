@@ -17,7 +17,7 @@ use tokio::sync::Mutex;
 use super::format::Format;
 use super::state::State;
 use super::{Counters, gauges};
-use crate::app::App;
+use crate::app::{App, Settings};
 use crate::daemon::Vital;
 use crate::report::{Event, Kind, Report};
 
@@ -58,6 +58,7 @@ pub struct Endpoint {
 struct Page {
     /// By the monotonic clock.
     made: Duration,
+    settings: Arc<Settings>,
     text: Bytes,
 }
 
@@ -123,15 +124,17 @@ impl Endpoint {
         };
         // The turn goes with the work: who gives up waiting does not let another begin beside it.
         let mut last = Arc::clone(last).lock_owned().await;
-        let now = self.app.parts.time.clock().mono();
-        if let Some(page) = last.as_ref().filter(|page| now.saturating_sub(page.made) < YOUNG) {
+        let (now, settings) = (self.app.parts.time.clock().mono(), self.app.settings());
+        let is_good =
+            |page: &&Page| now.saturating_sub(page.made) < YOUNG && Arc::ptr_eq(&page.settings, &settings);
+        if let Some(page) = last.as_ref().filter(is_good) {
             return Ok(page.text.clone());
         }
         let endpoint = Arc::clone(self);
         let made = tokio::task::spawn_blocking(move || {
             let text = endpoint.make(format).map_err(|error| format!("no page of metrics: {error}"))?;
             let text = Bytes::from(text);
-            *last = Some(Page { made: now, text: text.clone() });
+            *last = Some(Page { made: now, settings, text: text.clone() });
             Ok(text)
         });
         made.await.unwrap_or_else(|error| Err(format!("no page of metrics: {error}")))
