@@ -7,6 +7,7 @@ mod credentials;
 mod fields;
 mod jobs;
 mod layers;
+mod metrics;
 mod mistakes;
 mod read;
 mod select;
@@ -28,6 +29,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
+pub use metrics::{Listen, Metrics};
 pub use mistakes::ConfigErrors;
 
 const EMPTY: &str = "the file is empty; expected `owner`, `targets` and `jobs`";
@@ -51,6 +53,8 @@ pub struct Config {
     pub guard: Duration,
     /// How setbacks are waited out. Read at start alone.
     pub retry: RetryPolicy,
+    /// Where metrics are to be had; nowhere where nothing is said.
+    pub metrics: Option<Metrics>,
     /// Accounts in regions.
     pub targets: BTreeMap<TargetName, Target>,
     /// What is backed up, and when.

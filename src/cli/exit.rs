@@ -16,12 +16,21 @@ pub enum Exit {
     Late = 1,
     /// The command line makes no sense.
     Usage = 2,
+    /// `status --check`: unknown; it follows Nagios, whose other codes are numbered as above.
+    CheckUnknown = 3,
     /// Input or output failed.
     InputOutput = 74,
     /// Another daemon holds the journal.
     Held = 75,
     /// The configuration is faulty.
     BadConfiguration = 78,
+}
+
+impl Exit {
+    /// `status --check`: a warning.
+    pub(super) const CHECK_WARNING: Self = Self::Late;
+    /// `status --check`: critical.
+    pub(super) const CHECK_CRITICAL: Self = Self::Usage;
 }
 
 impl From<Exit> for ExitCode {

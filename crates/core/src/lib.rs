@@ -6,6 +6,7 @@
 pub mod catch_up;
 pub mod clock_check;
 pub mod forecast;
+pub mod freshness;
 pub mod id;
 pub mod moment;
 pub mod next_step;
