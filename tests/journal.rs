@@ -577,3 +577,18 @@ fn what_disks_were_seen_to_hold_is_replaced_target_by_target() {
         );
     }
 }
+
+/// A daemon starts for the first time, and commands beside it.
+#[test]
+fn many_may_open_a_new_journal_at_once() {
+    for _ in 0..20 {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal.sqlite3");
+        std::thread::scope(|scope| {
+            let opened: Vec<_> = (0..8).map(|_| scope.spawn(|| Sqlite::open(&path).map(drop))).collect();
+            for opened in opened {
+                opened.join().unwrap().unwrap();
+            }
+        });
+    }
+}

@@ -15,7 +15,6 @@ use crate::config::Config;
 use crate::daemon::Daemon;
 use crate::heartbeat::Heartbeat;
 use crate::metrics::{Counters, Endpoint, Listener, Progress};
-use crate::report::log::Log;
 use crate::report::{Event, Fan, Kind, Report, counted};
 
 /// How often systemd is told that all is well, at least.
@@ -38,12 +37,15 @@ pub(super) fn run(global: &Global) -> Outcome {
 }
 
 async fn serve(global: &Global, config: Arc<Config>) -> Outcome {
+    let (log, levels) = global.ears();
+    levels.configure(&config.log_level);
     let (counters, progress) = (Arc::<Counters>::default(), Arc::<Progress>::default());
     let report: Arc<dyn Report> =
-        Arc::new(Fan(vec![Arc::new(Log), Arc::clone(&counters) as _, Arc::clone(&progress) as _]));
+        Arc::new(Fan(vec![log, Arc::clone(&counters) as _, Arc::clone(&progress) as _]));
     say_first(&config, global, &*report);
+    let ears = (report, levels);
     let Opened { app, clouds } =
-        open::app(Arc::clone(&config), open::clock(), report, open::environment()).await?;
+        open::app(Arc::clone(&config), open::clock(), ears, open::environment()).await?;
     let signals =
         (signal(SignalKind::terminate()), signal(SignalKind::interrupt()), signal(SignalKind::hangup()));
     let (Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup)) = signals else {
@@ -133,6 +135,7 @@ async fn reload(global: &Global, app: &App, clouds: &cloud::Clouds) {
         settings.clouds.entry(name.clone()).or_insert_with(|| cloud.clone());
     }
     let size = size(&settings);
+    app.say_level(app.parts.levels.configure(&settings.config.log_level));
     app.replace_settings(settings);
     app.say(&Event::new(Kind::DaemonReloaded, size));
 }
