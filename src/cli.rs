@@ -10,6 +10,8 @@ mod demo;
 mod exit;
 mod forecast;
 mod history;
+mod man;
+mod manual;
 mod next;
 mod online;
 mod open;
@@ -24,14 +26,13 @@ mod table;
 use std::path::PathBuf;
 
 use backup_core::{DiskId, JobName};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use exit::Exit;
 
 use crate::report::log::{self, Format};
 
-/// Scheduled backups of Tencent Cloud disks (CBS): every due backup is made once, followed until the cloud says
-/// NORMAL, and accounted for.
+/// Scheduled backups of Tencent Cloud disks (CBS): each made once, followed to its end, accounted for
 #[derive(Parser)]
 #[command(name = "cbs-backupd", version, max_term_width = 100)]
 pub struct Cli {
@@ -48,8 +49,8 @@ struct Global {
     #[arg(long, global = true, value_name = "FILE", default_value = "/etc/cbs-backupd/config.yaml")]
     #[arg(env = "CBS_BACKUPD_CONFIG")]
     config: PathBuf,
-    /// How log lines look; `auto` is text on a terminal and JSON otherwise
-    #[arg(long, global = true, value_name = "FORMAT", default_value = "auto")]
+    /// How log lines look: `text`, `json`, or `auto`, which is text on a terminal and JSON otherwise
+    #[arg(long, global = true, value_name = "FORMAT", default_value = "auto", hide_possible_values = true)]
     log_format: Format,
     /// What is logged: a level, or a filter such as `warn,cbs=debug`
     #[arg(long, global = true, value_name = "FILTER", default_value = "info", env = "CBS_BACKUPD_LOG")]
@@ -94,6 +95,13 @@ enum Command {
         /// The shell
         shell: clap_complete::Shell,
     },
+    /// Write the man pages to a folder
+    #[command(hide = true)]
+    Man {
+        /// The folder
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
+    },
 }
 
 #[derive(Args)]
@@ -109,7 +117,9 @@ struct SubjectArguments {
 
 /// Carries out the command line that the process was given.
 pub fn main() -> std::process::ExitCode {
-    let Cli { global, command } = Cli::parse();
+    let command_line = man::with_examples(Cli::command());
+    let matches = command_line.clone().get_matches();
+    let Cli { global, command } = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     if let Err(error) = log::start(global.log_format, &global.log_level) {
         eprintln!("cbs-backupd: --log-level `{}`: {error}", global.log_level);
         return Exit::Usage.into();
@@ -131,10 +141,10 @@ pub fn main() -> std::process::ExitCode {
         Command::Demo(arguments) => demo::demo(&arguments),
         Command::Simulate(arguments) => simulate::simulate(&arguments),
         Command::Completions { shell } => {
-            use clap::CommandFactory as _;
             clap_complete::generate(shell, &mut Cli::command(), "cbs-backupd", &mut std::io::stdout());
             Ok(Exit::Good)
         }
+        Command::Man { folder } => man::man(Cli::command(), &folder),
     };
     match outcome {
         Ok(exit) => exit.into(),

@@ -6,6 +6,7 @@
 mod credentials;
 mod fields;
 mod jobs;
+pub mod keys;
 mod layers;
 mod mistakes;
 mod read;
@@ -28,6 +29,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
+use credentials::one_of;
 pub use mistakes::ConfigErrors;
 
 const EMPTY: &str = "the file is empty; expected `owner`, `targets` and `jobs`";
