@@ -123,7 +123,7 @@ pub(super) const PAGES: &[Page] = &[
         ],
         examples: &[
             ("The coming week, by the configuration alone:", "cbs-backupd forecast"),
-            ("Whether three backups a disk are enough:", "cbs-backupd forecast --days 14 --quota 10"),
+            ("Whether a quota of 10 backups a disk is enough:", "cbs-backupd forecast --days 14 --quota 10"),
             ("With the backups and quotas that there are:", "cbs-backupd forecast --online"),
         ],
         exits: &[GOOD, (Exit::Late, "Something breaks."), USUAL, IO, FAULTY],
