@@ -12,6 +12,7 @@ A fenced block's info string says what becomes of it:
     yaml no-check: WHY  not given to it
     json                one value, or one a line
     text                for the eye alone
+    text output         the output of the `sh` block before it, to the letter
 
 Commands reach a simulated cloud by environment variables, and `cargo run --release --` means the binary at hand. The
 folder stands in for a machine: /etc/cbs-backupd, /var/lib/cbs-backupd and /root are in it, what .ci/machine has stands in
@@ -30,6 +31,7 @@ import sys
 import tempfile
 import time
 from contextlib import ExitStack
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -40,6 +42,8 @@ FENCE = re.compile(r"^```(.*)\n((?:.*\n)*?)```$", re.M)
 READY = re.compile(r"daemon\.ready|listening on (\S+)")
 PATIENCE_S = 300
 
+# A backup that the cloud has already: young enough for any `objective`.
+DUE = datetime.now(timezone.utc).replace(microsecond=0) - timedelta(hours=1)
 CLOUD = {
     "credentials": [{"secret_id": "AKIDdocs", "secret_key": "docs"}],
     "timings": {"create_ms": [1000, 2000], "rollback_ms": [1000, 2000]},
@@ -50,7 +54,7 @@ CLOUD = {
             "quota": 10,
             "state": "UNATTACHED",
             "tags": {"backup": "nightly"},
-            "backups": [{"id": "dbp-0a1b2c3d", "name": "ops1_db-nightly_20261123T183000Z", "created": "2026-11-23T18:30:04Z"}],
+            "backups": [{"id": "dbp-0a1b2c3d", "name": f"ops1_db-nightly_{DUE:%Y%m%dT%H%M%SZ}", "created": f"{DUE:%Y-%m-%dT%H:%M:%SZ}"}],
         },
     ],
 }
@@ -114,10 +118,12 @@ def run(command, folder, environment):
     )
     if done.returncode != 0:
         raise Wrong(f"exit code {done.returncode}\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+    return done.stdout + done.stderr
 
 
 def block(info, body, document, folder, environment, events, running):
-    """Does what a block says; gives a word on what was done."""
+    """Does what a block says; gives a word on what was done. What a command prints is left in `output`, in the folder."""
+    output = folder / "output"
     language, _, rest = info.partition(" ")
     if rest.startswith(("no-run: ", "no-check: ")):
         return rest
@@ -133,7 +139,7 @@ def block(info, body, document, folder, environment, events, running):
             running.enter_context(Background(command, folder, environment))
             return "runs"
         if not rest:
-            run(["bash", "-euo", "pipefail", "-c", body], folder, environment)
+            output.write_text(run(["bash", "-euo", "pipefail", "-c", body], folder, environment))
             return "ran"
     elif language == "yaml":
         name = rest or "config.yaml"
@@ -151,6 +157,11 @@ def block(info, body, document, folder, environment, events, running):
         return "read"
     elif language == "text" and not rest:
         return "shown"
+    elif language == "text" and rest == "output":
+        lines = lambda text: [line.rstrip() for line in text.strip().splitlines()]
+        if lines(body) != lines(output.read_text()):
+            raise Wrong(f"the output is not this, but\n{output.read_text()}")
+        return "compared"
     raise Wrong(f"`{info}` is no info string of a block; see .ci/docs.py")
 
 
@@ -158,7 +169,11 @@ def examples(page):
     """The examples of a man page, as blocks: line, info string, body."""
     for match in re.finditer(r"^\.EX\n((?:.*\n)*?)\.EE$", page, re.M):
         body = match[1].replace("\\-", "-").replace("\\*(Aq", "'").replace("\\e", "\\")
-        info = "sh background" if body.startswith("cbs-backupd run") else "sh"
+        info = "sh"
+        if body.startswith("cbs-backupd run"):
+            info = "sh background"
+        elif body.startswith("cbs-backupd demo"):
+            info = "sh no-run: README.md has it, and it takes a minute"
         yield page.count("\n", 0, match.start()) + 1, info, body
 
 
