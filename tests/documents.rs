@@ -213,12 +213,9 @@ fn every_command_and_option_is_documented_and_no_other() {
 #[test]
 fn the_example_of_retention_is_what_the_plan_says() {
     let page = include_str!("../docs/retention.md");
-    let rules = page.lines().find(|line| line.starts_with("keep:")).unwrap();
-    let job = format!(
-        "owner: ops1\ntargets:\n  default: {{ region: r }}\njobs:\n  - name: db\n    disks: [disk-1]\n    \
-         schedule: {{ cron: \"30 2 * * *\", timezone: Asia/Shanghai }}\n    {rules}\n"
-    );
-    let config = Config::parse("example.yaml", &job, &BTreeMap::new()).unwrap();
+    let (_, job) = page.split_once("```yaml config.yaml\n").unwrap();
+    let (job, _) = job.split_once("```").unwrap();
+    let config = Config::parse("example.yaml", job, &BTreeMap::new()).unwrap();
     let job = &config.jobs[0];
     let zone = job.schedule.zone();
     let [from, now] = ["2026-09-01T00:00", "2026-11-24T12:00"]
