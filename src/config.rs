@@ -6,6 +6,7 @@
 mod credentials;
 mod fields;
 mod jobs;
+pub mod keys;
 mod layers;
 mod metrics;
 mod mistakes;
@@ -30,8 +31,8 @@ use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
 use crate::report::log::Filter;
+use credentials::one_of;
 pub use metrics::{Listen, Metrics};
-
 pub use mistakes::ConfigErrors;
 
 const EMPTY: &str = "the file is empty; expected `owner`, `targets` and `jobs`";

@@ -31,6 +31,18 @@ impl Exit {
     pub(super) const CHECK_WARNING: Self = Self::Late;
     /// `status --check`: critical.
     pub(super) const CHECK_CRITICAL: Self = Self::Usage;
+    /// What it says of a command in general.
+    pub(super) fn meaning(self) -> &'static str {
+        match self {
+            Self::Good => "All is well.",
+            Self::Late => "Something is late or failed.",
+            Self::Usage => "The command line, or what it asks for, makes no sense; nothing was done.",
+            Self::InputOutput => "Input or output failed, the journal's included.",
+            Self::Held => "Another daemon holds the journal.",
+            Self::CheckUnknown => "`status --check` cannot tell.",
+            Self::BadConfiguration => "The configuration is faulty; every mistake was said.",
+        }
+    }
 }
 
 impl From<Exit> for ExitCode {
