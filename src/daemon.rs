@@ -9,21 +9,18 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 use crate::app::App;
-use crate::tasks::driver::{Pulse, drive};
+use crate::tasks::driver::{Pulse, Task, drive, name};
 use crate::tasks::{
     compact::Compact, discover::Discover, plan::Plan, preflight::Preflight, reconcile::Reconcile, restore,
     restore::Restores, retain::Retain, room::MakeRoom, submit::Submit, tell::Tell, track::Track,
     watch::Watch,
 };
 
-/// A task that has not moved for so long hangs: its sleeps are far shorter.
-const HANGS_AFTER: Duration = Duration::from_secs(120);
-
 /// The running tasks.
 pub struct Daemon {
     app: Arc<App>,
     tasks: JoinSet<()>,
-    pulses: Vec<Arc<Pulse>>,
+    pulses: Vec<(&'static str, Arc<Pulse>)>,
 }
 
 impl Daemon {
@@ -73,16 +70,17 @@ impl Daemon {
         daemon
     }
 
-    fn spawn(&mut self, task: impl crate::tasks::driver::Task + 'static) {
+    fn spawn<T: Task + 'static>(&mut self, task: T) {
         let pulse = Arc::new(Pulse::default());
-        self.pulses.push(Arc::clone(&pulse));
+        self.pulses.push((name::<T>(), Arc::clone(&pulse)));
         self.tasks.spawn(drive(task, Arc::clone(&self.app), pulse));
     }
 
-    /// Whether every task moves.
+    /// The tasks that have not moved for longer than `patience`, and for how long.
     #[must_use]
-    pub fn is_alive(&self) -> bool {
-        self.pulses.iter().all(|pulse| pulse.age(&self.app) < HANGS_AFTER)
+    pub fn hanging(&self, patience: Duration) -> Vec<(&'static str, Duration)> {
+        let overdue = self.pulses.iter().map(|(name, pulse)| (*name, pulse.overdue(&self.app)));
+        overdue.filter(|(_, overdue)| *overdue > patience).collect()
     }
 
     /// Makes no new call, awaits those under way, and says how the runs ended that ended by it.
