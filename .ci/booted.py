@@ -12,14 +12,13 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PLACE = ROOT / "target/systemd"
-# What the tests use beyond the smallest Debian.
-INCLUDE = ["systemd", "dbus", "util-linux", "procps"]
+# What the tests and the package use beyond the smallest Debian.
+INCLUDE = ["systemd", "dbus", "procps", "ca-certificates"]
 NSPAWN = ["--quiet", "--register=no", "--keep-unit", "--private-network", "--link-journal=no", "--resolv-conf=off",
           "--timezone=off", "--console=pipe", "--boot"]
 PR_SET_PDEATHSIG = 1
@@ -88,18 +87,15 @@ def root_file_system():
         begun = time.monotonic()
         PLACE.mkdir(parents=True, exist_ok=True)
         part = archive.with_name(f"{archive.stem}.{os.getpid()}.part.tar")
-        with tempfile.NamedTemporaryFile("w", suffix=".conf") as settings:
-            # Proxies and the like, as the machine's own apt has them.
-            dumped = subprocess.run(["apt-config", "dump", "Acquire"], check=True, capture_output=True, text=True).stdout
-            settings.write("\n".join(line for line in dumped.splitlines() if re.match(r"Acquire::(https?|ftp|Retries)", line)))
-            settings.flush()
-            command = ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={','.join(INCLUDE)}",
-                       f"--aptopt={settings.name}", codename, str(part), *sources]
-            try:
-                subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
-                part.rename(archive)
-            finally:
-                part.unlink(missing_ok=True)
+        # Proxies and the like, as the machine's own apt has them.
+        dumped = subprocess.run(["apt-config", "dump", "Acquire"], check=True, capture_output=True, text=True).stdout
+        settings = [f"--aptopt={line}" for line in dumped.splitlines() if re.match(r"Acquire::(https?|ftp|Retries)\b", line)]
+        command = ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={','.join(INCLUDE)}", *settings]
+        try:
+            subprocess.run([*command, codename, str(part), *sources], check=True, stdin=subprocess.DEVNULL)
+            part.rename(archive)
+        finally:
+            part.unlink(missing_ok=True)
         print(f"{archive.name}: made in {time.monotonic() - begun:.0f} s", flush=True)
     return archive
 
