@@ -117,6 +117,9 @@ class Groups:
             if kind in mounted:
                 group = mounted[kind] / path.lstrip("/") / f"cbs-backupd-ci-{os.getpid()}"
                 try:
+                    for left in group.parent.glob("cbs-backupd-ci-*"):
+                        if is_gone(left):
+                            remove_group(left)
                     group.mkdir()
                 except OSError as error:
                     self.remove()
@@ -129,8 +132,17 @@ class Groups:
 
     def remove(self):
         for path in self.paths:
-            for folder, _, _ in os.walk(path, topdown=False):
-                until(f"{folder} is empty", lambda folder=folder: removed(folder), 10)
+            remove_group(path)
+
+
+def is_gone(path):
+    """Whether what bears the number of a process outlived it: who was killed could not clean up."""
+    return not Path(f"/proc/{path.name.rsplit('-', 1)[1]}").exists()
+
+
+def remove_group(path):
+    for folder, _, _ in os.walk(path, topdown=False):
+        until(f"{folder} is empty", lambda folder=folder: removed(folder), 10)
 
 
 def removed(folder):
@@ -160,9 +172,8 @@ class Machine:
         allowed()
         install({"systemd-nspawn": "systemd-container", "mmdebstrap": "mmdebstrap"})
         archive = root_file_system()
-        # A caller that was killed could not clean up.
         for left in PLACE.glob("machine-*"):
-            if not Path(f"/proc/{left.name.split('-')[1]}").exists():
+            if is_gone(left):
                 shutil.rmtree(left)
         self.process = None
         self.groups = Groups()
