@@ -93,7 +93,7 @@ impl Endpoint {
                     Err(error) => plain(StatusCode::INTERNAL_SERVER_ERROR, &error),
                 }
             }
-            "/healthz" if self.vital.is_alive(&self.app) => plain(StatusCode::OK, "all tasks move"),
+            "/healthz" if self.vital.hanging(&self.app).is_empty() => plain(StatusCode::OK, "all tasks move"),
             "/healthz" => plain(StatusCode::SERVICE_UNAVAILABLE, "a task hangs"),
             "/readyz" => match self.unready() {
                 None => plain(StatusCode::OK, "ready"),
