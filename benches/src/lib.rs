@@ -63,8 +63,11 @@ pub fn config(yaml: &str) -> Config {
 /// A signature of a create.
 #[must_use]
 pub fn sign() -> String {
-    let headers =
-        [("Content-Type", "application/json"), ("Host", "cbs.ap-guangzhou.tencentcloudapi.com"), ("X-TC-Action", "CreateDiskBackup")];
+    let headers = [
+        ("Content-Type", "application/json"),
+        ("Host", "cbs.ap-guangzhou.tencentcloudapi.com"),
+        ("X-TC-Action", "CreateDiskBackup"),
+    ];
     let body = br#"{"DiskId":"disk-1a2b3c4d","DiskBackupName":"ops1_nightly_20261124T183000Z"}"#;
     let at = Timestamp::from_second(DUE).unwrap();
     cbs::sign::authorization("AKIDbench", &"the-secret-key".into(), "cbs", at, &headers, body)

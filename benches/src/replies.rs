@@ -59,7 +59,8 @@ impl Default for Replies {
         let body = json!({"Response": {"TotalCount": PAGE, "DiskBackupSet": page, "RequestId": "r"}});
         let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         let client = runtime.block_on(async {
-            let credentials = Environment::new(|name| name.starts_with("TENCENTCLOUD_SECRET").then(|| "x".to_owned()));
+            let credentials =
+                Environment::new(|name| name.starts_with("TENCENTCLOUD_SECRET").then(|| "x".to_owned()));
             let ports = Ports {
                 credentials: Arc::new(credentials),
                 transport: Arc::new(Answer(body.to_string().into())),
@@ -76,7 +77,8 @@ impl Replies {
     /// A listing, from its parameters to its typed content.
     pub fn turn(&self) {
         let query = BackupsQuery::ByDisks(vec!["disk-1a2b3c4d".to_owned()]);
-        let listed = self.runtime.block_on(self.client.list_disk_backups(&query, Priority::Tracking)).unwrap();
+        let listed =
+            self.runtime.block_on(self.client.list_disk_backups(&query, Priority::Tracking)).unwrap();
         assert_eq!(listed.len(), PAGE);
     }
 }

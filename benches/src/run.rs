@@ -33,8 +33,7 @@ pub(crate) fn life(disk: &DiskId, day: u32) -> [Run; 4] {
 fn live(planned: Run) -> [Run; 4] {
     let backup = format!("dbp-{:08x}", planned.id.due.as_second() & 0xffff_ffff).parse().unwrap();
     let begun = planned.clone().begin(&now(0)).unwrap();
-    let accepted =
-        begun.clone().reply(&now(1), Reply::Accepted(backup), 0, &RetryPolicy::default()).unwrap();
+    let accepted = begun.clone().reply(&now(1), Reply::Accepted(backup), 0, &RetryPolicy::default()).unwrap();
     let completed = accepted.clone().polled(&now(10), Poll::Seen(Sighting::Normal)).unwrap();
     [planned, begun, accepted, completed]
 }

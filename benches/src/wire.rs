@@ -30,8 +30,11 @@ impl Wire {
         let host = self.endpoint.trim_start_matches("http://").to_owned();
         #[expect(clippy::disallowed_methods, reason = "a benchmark measures real time")]
         let at = Timestamp::now();
-        let signed =
-            [("Content-Type", "application/json"), ("Host", &*host), ("X-TC-Action", Action::CreateDiskBackup.as_str())];
+        let signed = [
+            ("Content-Type", "application/json"),
+            ("Host", &*host),
+            ("X-TC-Action", Action::CreateDiskBackup.as_str()),
+        ];
         let key = "the-secret-key".into();
         let authorization =
             cbs::sign::authorization("AKIDbench", &key, Action::SERVICE, at, &signed, body.as_bytes());

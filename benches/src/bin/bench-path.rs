@@ -42,8 +42,17 @@ fn main() {
             let mut writes = Writes::new(file.as_deref());
             Box::new(move || writes.turn())
         }
+        "writes-after-300" => {
+            let mut writes = Writes::new(None);
+            (0..300).for_each(|_| writes.turn());
+            Box::new(move || writes.turn())
+        }
         "yaml-of-100" => {
             let text = yaml(100);
+            Box::new(move || drop(config(&text)))
+        }
+        "yaml-of-1000" => {
+            let text = yaml(1_000);
             Box::new(move || drop(config(&text)))
         }
         other => panic!("there is no path {other}"),
