@@ -57,6 +57,8 @@ fn every_page_has_every_part() {
 fn base() -> Value {
     json!({
         "owner": "ops1",
+        "log": { "level": "info" },
+        "metrics": {},
         "retry": { "busy": {} },
         "targets": { "default": { "region": "ap-guangzhou", "credentials": { "source": "environment" } } },
         "jobs": [{

@@ -5,6 +5,7 @@
 //! readers and `config/config.yaml` say the same.
 
 use super::one_of;
+use crate::report::log::Filter;
 
 /// What a key may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,9 +130,28 @@ pub const SECTIONS: &[Section] = &[
                 "Added between two calls of one action, so that the network's jitter cannot push more than `rate_limit` of them into a second at the server. Read at start alone."),
             key("retry", Other("a mapping of kinds of setback"), Means("as below"),
                 "How setbacks are waited out. Read at start alone."),
+            key("log", Other("a mapping with `level`"), Is("{ level: info }"), "What is logged."),
+            key("metrics", Other("a mapping such as `{ listen: 127.0.0.1:9750 }`"), Means("none"),
+                "Where metrics are to be had, in OpenMetrics and in Prometheus's older text, with `/healthz` and `/readyz`."),
             key("targets", Other("a mapping of names to targets"), Required,
                 "Accounts in regions. A name has 1 to 32 lower-case letters, digits and hyphens."),
             key("jobs", Other("a list of jobs"), Required, "What is backed up, and when."),
+        ],
+    },
+    Section {
+        path: "log",
+        about: "What is logged. `--log-level` goes before it at the start, and `cbs-backupd log-level` before both while the daemon runs.",
+        keys: &[
+            key("level", Single(Filter::EXPECTED), Is("info"), "Read again at a reload."),
+        ],
+    },
+    Section {
+        path: "metrics",
+        about: "Where metrics are to be had. An empty mapping takes the defaults.",
+        keys: &[
+            key("listen", Single("an IP address with a port, such as `127.0.0.1:9750` or `\"[::1]:9750\"`, or `unix:` with an absolute path"), Is("127.0.0.1:9750"),
+                "Whoever reaches it reads the names of jobs and disks, and no secret."),
+            key("per_disk", Words(&["true", "false"]), Is("true"), "Whether each disk has series of its own."),
         ],
     },
     Section {
