@@ -11,7 +11,8 @@ use tokio::task::JoinSet;
 use crate::app::App;
 use crate::tasks::driver::{Pulse, drive};
 use crate::tasks::{
-    compact::Compact, discover::Discover, plan::Plan, preflight::Preflight, reconcile::Reconcile, restore::Restores, retain::Retain, room::MakeRoom, submit::Submit, tell::Tell, track::Track,
+    compact::Compact, discover::Discover, plan::Plan, preflight::Preflight, reconcile::Reconcile,
+    restore::Restores, retain::Retain, room::MakeRoom, submit::Submit, tell::Tell, track::Track,
     watch::Watch,
 };
 

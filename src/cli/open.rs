@@ -99,14 +99,8 @@ pub(super) async fn app(
     let random = Random::from_system();
     let clouds = Clouds::new(Arc::clone(&clock), environment, config.guard, random.draw());
     let settings = settings(&config, &clouds, &journal).await?;
-    let parts = Parts {
-        time: Time::new(clock, epoch),
-        random,
-        journal,
-        report,
-        levels,
-        idle: Idle::default(),
-    };
+    let parts =
+        Parts { time: Time::new(clock, epoch), random, journal, report, levels, idle: Idle::default() };
     Ok(Opened { app: App::new(parts, settings), clouds })
 }
 

@@ -115,7 +115,8 @@ impl Report for Log {
 
 /// The same for the same event of the same cause on the same subject.
 fn sameness(event: &Event) -> u64 {
-    let Fields { job, disk_id, run, code, class, reason, target, retry_in_ms, backup_id, .. } = &*event.fields;
+    let Fields { job, disk_id, run, code, class, reason, target, retry_in_ms, backup_id, .. } =
+        &*event.fields;
     let mut hasher = DefaultHasher::new();
     (event.kind, job, disk_id, run, target, backup_id).hash(&mut hasher);
     (code, class, reason, retry_in_ms.is_some()).hash(&mut hasher);
@@ -230,7 +231,10 @@ pub fn start(format: Format, given: Option<Filter>) -> io::Result<Logging> {
         }
     }
     if let Some(error) = unreachable {
-        tracing::warn!("journald cannot be reached at {}, and the log goes to standard error: {error}", journald::SOCKET);
+        tracing::warn!(
+            "journald cannot be reached at {}, and the log goes to standard error: {error}",
+            journald::SOCKET
+        );
     }
     std::panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
     let apply = move |filter: &Filter| {

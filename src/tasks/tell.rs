@@ -76,15 +76,16 @@ impl Tell {
             if rows.is_empty() {
                 break;
             }
-            let said = rows.iter().filter_map(|row| {
-                Some((Told::Run(row.run.id.clone(), row.version), terminal(row)?))
-            });
+            let said = rows
+                .iter()
+                .filter_map(|row| Some((Told::Run(row.run.id.clone(), row.version), terminal(row)?)));
             let change = Change::Reported(rows.iter().map(|row| row.run.id.clone()).collect());
             self.say(app, said.collect(), vec![change]).await?;
         }
         let gaps = read(app, |store| store.untold_gaps()).await?;
         if !gaps.is_empty() {
-            let change = Change::GapsTold(gaps.iter().map(|gap| (gap.number, gap.ended_at.is_some())).collect());
+            let change =
+                Change::GapsTold(gaps.iter().map(|gap| (gap.number, gap.ended_at.is_some())).collect());
             self.say(app, gaps.iter().flat_map(edges).collect(), vec![change]).await?;
         }
         let restores = read(app, |store| store.open_restores()).await?;
@@ -99,12 +100,7 @@ impl Tell {
     }
 
     /// Says what of this was not said yet, and records it once the log has handed it on.
-    async fn say(
-        &self,
-        app: &App,
-        all: Vec<(Told, Event)>,
-        record: Vec<Change>,
-    ) -> Result<(), Hindrance> {
+    async fn say(&self, app: &App, all: Vec<(Told, Event)>, record: Vec<Change>) -> Result<(), Hindrance> {
         // While the log does not flow nothing is added to what waits in it: the outbox keeps the rest.
         if !app.is_heard().await {
             return Err(Hindrance::Unheard);
@@ -166,7 +162,8 @@ fn edges(gap: &Gap) -> Vec<(Told, Event)> {
         edges.push((Told::Gap(gap.number, Edge::Begin), event(Kind::GapBegan, message)));
     }
     if let Some(ended) = gap.ended_at {
-        let message = format!("the disk has a good backup again; it had none from {} to {ended}", gap.began_at);
+        let message =
+            format!("the disk has a good backup again; it had none from {} to {ended}", gap.began_at);
         edges.push((Told::Gap(gap.number, Edge::End), event(Kind::GapEnded, message)));
     }
     edges

@@ -114,7 +114,9 @@ fn without_a_journald_the_log_goes_to_standard_error() {
     }
     let world = World::new(Setup::default());
     let path = world.folder.path().join("stderr");
-    for (format, stream, falls_back) in [("journald", false, true), ("auto", true, true), ("auto", false, false)] {
+    for (format, stream, falls_back) in
+        [("journald", false, true), ("auto", true, true), ("auto", false, false)]
+    {
         let stderr = std::fs::File::create(&path).unwrap();
         let about = stderr.metadata().unwrap();
         let stream = if stream { format!("{}:{}", about.dev(), about.ino()) } else { "1:1".to_owned() };
@@ -132,7 +134,8 @@ fn without_a_journald_the_log_goes_to_standard_error() {
 fn the_level_is_changed_by_a_reload_and_by_a_command() {
     let world = World::new(Setup::default());
     let config = std::fs::read_to_string(world.config()).unwrap();
-    let with_level = |level: &str| std::fs::write(world.config(), format!("{config}log: {{ level: {level} }}\n"));
+    let with_level =
+        |level: &str| std::fs::write(world.config(), format!("{config}log: {{ level: {level} }}\n"));
     with_level("warn").unwrap();
     let mut daemon = Daemon::spawn(world.command(&["run", "--log-format", "json"]));
     while world.json(&["status", "--json"])["running"] != true {}
@@ -149,7 +152,10 @@ fn the_level_is_changed_by_a_reload_and_by_a_command() {
     with_level("loud").unwrap();
     daemon.signal("HUP");
     let rejected = daemon.until("daemon.reload_rejected");
-    assert!(rejected["message"].as_str().unwrap().contains("`level`: expected a level (error, warn"), "{rejected}");
+    assert!(
+        rejected["message"].as_str().unwrap().contains("`level`: expected a level (error, warn"),
+        "{rejected}"
+    );
     with_level("info").unwrap();
 
     let (code, said) = shown(&["log-level", "off,cbs_backupd=trace", "--for", "1h"]);
@@ -163,7 +169,9 @@ fn the_level_is_changed_by_a_reload_and_by_a_command() {
     assert_eq!(daemon.until("log.level")["reason"], "request");
     assert_eq!(daemon.until("log.level")["message"], "logged from now on: info, by configuration");
 
-    for (filter, named) in [("loud", "`loud` is no level"), ("cbs=", "`` is no level"), ("a b=info", "`a b` is no name")] {
+    for (filter, named) in
+        [("loud", "`loud` is no level"), ("cbs=", "`` is no level"), ("a b=info", "`a b` is no name")]
+    {
         let (code, said) = shown(&["log-level", filter]);
         assert!(code == Some(2) && said.contains(named), "{said}");
         let (code, said) = shown(&["status", "--log-level", filter]);

@@ -26,8 +26,7 @@ impl Default for Filter {
 
 impl Filter {
     /// What a filter is, in words.
-    pub const EXPECTED: &str =
-        "a level (error, warn, info, debug, trace, off), or such as `warn,cbs=debug`: levels of modules besides";
+    pub const EXPECTED: &str = "a level (error, warn, info, debug, trace, off), or such as `warn,cbs=debug`: levels of modules besides";
 
     /// The same for `tracing`. What is said about the log itself is always let through; what the heartbeat's library says
     /// of itself is nothing that an operator could use.
@@ -147,6 +146,10 @@ mod tests {
         assert!(!targets.would_enable("cbs", &Level::ERROR));
         let targets = filter("trace").targets();
         assert!(!targets.would_enable("tokio_cron_scheduler::job", &Level::INFO));
-        assert!(filter("info,tokio_cron_scheduler=info").targets().would_enable("tokio_cron_scheduler::job", &Level::INFO));
+        assert!(
+            filter("info,tokio_cron_scheduler=info")
+                .targets()
+                .would_enable("tokio_cron_scheduler::job", &Level::INFO)
+        );
     }
 }

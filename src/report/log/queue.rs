@@ -179,7 +179,10 @@ fn write_out(sink: &mut Sink, record: &[u8]) {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "a sink says that it takes something again by taking it: it must be asked")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a sink says that it takes something again by taking it: it must be asked"
+)]
 fn pause() {
     std::thread::sleep(AGAIN);
 }
