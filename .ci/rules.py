@@ -157,7 +157,7 @@ def queries(node):
 
 def check_dashboard(known):
     """What the program makes is what lies there, and each query is one. Gives how many."""
-    must("mypy", "--strict", "--no-error-summary", ROOT / "config/grafana/dashboard.py")
+    must(Path(sys.executable).with_name("mypy"), "--strict", "--no-error-summary", ROOT / "config/grafana/dashboard.py")
     made = must(sys.executable, ROOT / "config/grafana/dashboard.py")
     assert made == DASHBOARD.read_text(), f"{DASHBOARD} is not what config/grafana/dashboard.py makes of it"
     asked = sorted(set(queries(json.loads(made))))
