@@ -10,6 +10,7 @@ mod demo;
 mod exit;
 mod forecast;
 mod history;
+mod log_level;
 mod next;
 mod online;
 mod open;
@@ -22,13 +23,15 @@ mod status;
 mod table;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use backup_core::{DiskId, JobName};
 use clap::{Args, Parser, Subcommand};
 
 use exit::Exit;
 
-use crate::report::log::{self, Format};
+use crate::report::Report;
+use crate::report::log::{self, Filter, Format, Levels, Log, Logging};
 
 /// Scheduled backups of Tencent Cloud disks (CBS): every due backup is made once, followed until the cloud says
 /// NORMAL, and accounted for.
@@ -48,12 +51,23 @@ struct Global {
     #[arg(long, global = true, value_name = "FILE", default_value = "/etc/cbs-backupd/config.yaml")]
     #[arg(env = "CBS_BACKUPD_CONFIG")]
     config: PathBuf,
-    /// How log lines look; `auto` is text on a terminal and JSON otherwise
+    /// How log lines look; `auto` is journald's own way where standard error goes there, else text on a terminal and JSON
+    /// otherwise
     #[arg(long, global = true, value_name = "FORMAT", default_value = "auto")]
     log_format: Format,
-    /// What is logged: a level, or a filter such as `warn,cbs=debug`
-    #[arg(long, global = true, value_name = "FILTER", default_value = "info", env = "CBS_BACKUPD_LOG")]
-    log_level: String,
+    /// What is logged: a level, or a filter such as `warn,cbs=debug`; default is the configuration's `log`, and info
+    #[arg(long, global = true, value_name = "FILTER", env = "CBS_BACKUPD_LOG")]
+    log_level: Option<Filter>,
+    /// The log that these two set up
+    #[arg(skip)]
+    logging: Logging,
+}
+
+impl Global {
+    /// Where events go, and what of them is logged.
+    fn ears(&self) -> (Arc<dyn Report>, Levels) {
+        (Arc::new(Log::new(&self.logging, open::clock())), self.logging.levels.clone())
+    }
 }
 
 #[derive(Subcommand)]
@@ -84,6 +98,8 @@ enum Command {
     Pause(pause::Arguments),
     /// Let the runs of a paused job or disk start again
     Resume(pause::Arguments),
+    /// Show what a running daemon logs, or change it, for a time or until it ends
+    LogLevel(log_level::Arguments),
     /// Watch a night of 600 disks against a simulated cloud; needs no account and no configuration
     Demo(demo::Arguments),
     /// Simulate a year in which everything goes wrong, and check that every promise is kept; needs no account and no
@@ -109,11 +125,14 @@ struct SubjectArguments {
 
 /// Carries out the command line that the process was given.
 pub fn main() -> std::process::ExitCode {
-    let Cli { global, command } = Cli::parse();
-    if let Err(error) = log::start(global.log_format, &global.log_level) {
-        eprintln!("cbs-backupd: --log-level `{}`: {error}", global.log_level);
-        return Exit::Usage.into();
-    }
+    let Cli { mut global, command } = Cli::parse();
+    global.logging = match log::start(global.log_format, global.log_level.clone()) {
+        Ok(logging) => logging,
+        Err(error) => {
+            eprintln!("cbs-backupd: the log cannot be set up: {error}");
+            return Exit::InputOutput.into();
+        }
+    };
     let outcome = match command {
         Command::Run => run::run(&global),
         Command::Check(arguments) => check::check(&global, &arguments),
@@ -128,6 +147,7 @@ pub fn main() -> std::process::ExitCode {
         Command::Prune(arguments) => backups::prune(&global, arguments),
         Command::Pause(arguments) => pause::pause(&global, arguments),
         Command::Resume(arguments) => pause::resume(&global, arguments),
+        Command::LogLevel(arguments) => log_level::log_level(&global, arguments),
         Command::Demo(arguments) => demo::demo(&arguments),
         Command::Simulate(arguments) => simulate::simulate(&arguments),
         Command::Completions { shell } => {
@@ -136,6 +156,7 @@ pub fn main() -> std::process::ExitCode {
             Ok(Exit::Good)
         }
     };
+    global.logging.drain();
     match outcome {
         Ok(exit) => exit.into(),
         Err(failure) => {

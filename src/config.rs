@@ -28,6 +28,8 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
+use crate::report::log::Filter;
+
 pub use mistakes::ConfigErrors;
 
 const EMPTY: &str = "the file is empty; expected `owner`, `targets` and `jobs`";
@@ -47,6 +49,8 @@ pub struct Config {
     pub history_keep: Duration,
     /// How often the disks that jobs select are listed.
     pub discover_every: Duration,
+    /// What is logged, where neither the command line nor a request says it.
+    pub log_level: Filter,
     /// Added to the spacing of calls, against the network's jitter. Read at start alone.
     pub guard: Duration,
     /// How setbacks are waited out. Read at start alone.

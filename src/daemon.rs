@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use crate::app::App;
 use crate::tasks::driver::{Pulse, Task, drive, name};
 use crate::tasks::{
-    compact::Compact, discover::Discover, plan::Plan, preflight::Preflight, reconcile::Reconcile, restore,
+    compact::Compact, discover::Discover, plan::Plan, preflight::Preflight, reconcile::Reconcile,
     restore::Restores, retain::Retain, room::MakeRoom, submit::Submit, tell::Tell, track::Track,
     watch::Watch,
 };
@@ -21,6 +21,7 @@ pub struct Daemon {
     app: Arc<App>,
     tasks: JoinSet<()>,
     pulses: Vec<(&'static str, Arc<Pulse>)>,
+    tell: Tell,
 }
 
 impl Daemon {
@@ -41,7 +42,7 @@ impl Daemon {
     /// Starts no more than what takes up requests. Runs that come of any wait for a daemon.
     #[must_use]
     pub fn start_to_answer(app: Arc<App>) -> Self {
-        let mut daemon = Self { app, tasks: JoinSet::new(), pulses: Vec::new() };
+        let mut daemon = Self { app, tasks: JoinSet::new(), pulses: Vec::new(), tell: Tell::default() };
         daemon.spawn(Watch::default());
         daemon
     }
@@ -49,11 +50,11 @@ impl Daemon {
     /// Starts the tasks that carry runs to their end, and nothing that makes new ones.
     #[must_use]
     pub fn start_without_planning(app: Arc<App>) -> Self {
-        let mut daemon = Self { app, tasks: JoinSet::new(), pulses: Vec::new() };
+        let mut daemon = Self { app, tasks: JoinSet::new(), pulses: Vec::new(), tell: Tell::default() };
         daemon.spawn(Submit::default());
         daemon.spawn(Track::default());
         daemon.spawn(MakeRoom::default());
-        daemon.spawn(Tell::default());
+        daemon.spawn(daemon.tell.clone());
         daemon.spawn(Watch::default());
         daemon.spawn(Restores::default());
         daemon
@@ -91,7 +92,6 @@ impl Daemon {
                 self.app.fault(&error);
             }
         }
-        Tell::default().tell_all(&self.app).await;
-        restore::tell_all(&self.app).await;
+        self.tell.tell_all(&self.app).await;
     }
 }

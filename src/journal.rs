@@ -14,7 +14,9 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
 use tokio::sync::oneshot;
 
-pub use requests::{Answer, Inspected, InspectedDisk, Listed, Quota, Request, RestoreAsk, ToInspect, Which};
+pub use requests::{
+    Answer, Inspected, InspectedDisk, Listed, LogAsk, Quota, Request, RestoreAsk, ToInspect, Which,
+};
 pub use sqlite::Sqlite;
 pub use store::{
     Change, Deletion, Filter, Gap, Held, Inventory, JournalError, RestoreRow, Row, Stage, Standing, Store,

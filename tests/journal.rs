@@ -485,3 +485,18 @@ async fn work_that_panics_is_reported_and_the_next_is_done() {
     assert!(journal.read(|store| store.watermarks()).await.unwrap().is_empty());
     journal.write(Change::CaughtUp).await.unwrap();
 }
+
+/// A daemon starts for the first time, and commands beside it.
+#[test]
+fn many_may_open_a_new_journal_at_once() {
+    for _ in 0..20 {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal.sqlite3");
+        std::thread::scope(|scope| {
+            let opened: Vec<_> = (0..8).map(|_| scope.spawn(|| Sqlite::open(&path).map(drop))).collect();
+            for opened in opened {
+                opened.join().unwrap().unwrap();
+            }
+        });
+    }
+}

@@ -11,6 +11,7 @@ use cbs_backupd::clock::{SteppedClock, Time};
 use cbs_backupd::config::Config;
 use cbs_backupd::journal::{Blocking, FILE, Inventory, Journal, Sqlite};
 use cbs_backupd::random::Random;
+use cbs_backupd::report::log::Levels;
 use cbs_backupd::report::{Event, Kind, Report};
 use cbs_backupd::tasks::driver::{InFlight, Pulse, Task, drive};
 use tokio::sync::Notify;
@@ -68,6 +69,7 @@ async fn play(third: Third) -> (Duration, Vec<String>) {
         random: Random::from_seed(1),
         journal: Journal::new(Box::new(Sqlite::open(&folder.path().join(FILE)).unwrap()), Blocking::Inline),
         report: Arc::clone(&ears) as Arc<dyn Report>,
+        levels: Levels::default(),
         idle: Idle::default(),
     };
     let app = App::new(parts, Settings::new(config, BTreeMap::new(), &Inventory::default()));

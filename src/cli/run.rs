@@ -16,8 +16,7 @@ use crate::cloud;
 use crate::config::Config;
 use crate::daemon::Daemon;
 use crate::heartbeat::Heartbeat;
-use crate::report::log::Log;
-use crate::report::{Event, Fan, Kind, Report as _, counted};
+use crate::report::{Event, Fan, Kind, Report, counted};
 
 use service_manager::Watch;
 use status_line::status_line;
@@ -52,10 +51,13 @@ async fn serve(global: &Global, config: Arc<Config>) -> Outcome {
     let (Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup)) = signals else {
         return Err(Failure::new(Exit::InputOutput, "failed to listen for signals"));
     };
-    say_first(&config, global);
-    let report = Arc::new(Fan(vec![Arc::new(Log)]));
+    let (log, levels) = global.ears();
+    levels.configure(&config.log_level);
+    let report: Arc<dyn Report> = Arc::new(Fan(vec![log]));
+    say_first(&config, global, &*report);
+    let ears = (report, levels);
     let Opened { app, clouds } =
-        open::app(Arc::clone(&config), open::clock(), report, open::environment()).await?;
+        open::app(Arc::clone(&config), open::clock(), ears, open::environment()).await?;
     let daemon = Daemon::start(Arc::clone(&app));
     let heartbeat =
         Heartbeat::start(&app).await.map_err(|error| Failure::io("start the heartbeat", &error))?;
@@ -86,6 +88,8 @@ async fn serve(global: &Global, config: Arc<Config>) -> Outcome {
                     let hanging = in_words(&hanging);
                     if !std::mem::replace(&mut hung, true) {
                         app.say(&Event::new(Kind::DaemonFault, format!("{hanging}: the watchdog is told")));
+                        // The watchdog ends the process at once.
+                        app.is_heard().await;
                     }
                     service_manager::hangs(&format!("{hanging}; {status}"));
                 }
@@ -115,7 +119,7 @@ async fn next(signal: &mut Signal) {
 }
 
 /// The first line: what is running, by which rules of time, and how it reaches the cloud.
-fn say_first(config: &Config, global: &Global) {
+fn say_first(config: &Config, global: &Global, report: &dyn Report) {
     let zones = crate::zones::in_force();
     let proxies = cloud::proxies(config);
     let through = if proxies.is_empty() { "no proxy".to_owned() } else { proxies.join(", ") };
@@ -126,9 +130,9 @@ fn say_first(config: &Config, global: &Global) {
         config.state_dir.display(),
         zones.text,
     );
-    Log.report(&Event::new(Kind::DaemonStarting, message));
+    report.report(&Event::new(Kind::DaemonStarting, message));
     if let Some(warning) = &zones.warning {
-        Log.report(&Event::new(Kind::ZonesOld, warning.clone()));
+        report.report(&Event::new(Kind::ZonesOld, warning.clone()));
     }
 }
 
@@ -158,6 +162,7 @@ async fn reload(global: &Global, app: &App, clouds: &cloud::Clouds) -> bool {
         settings.clouds.entry(name.clone()).or_insert_with(|| cloud.clone());
     }
     let size = size(&settings);
+    app.say_level(app.parts.levels.configure(&settings.config.log_level));
     app.replace_settings(settings);
     app.say(&Event::new(Kind::DaemonReloaded, size));
     true

@@ -51,6 +51,8 @@ pub struct Sqlite {
 impl Sqlite {
     /// Opens the journal at `path`, making or migrating it as needed.
     pub fn open(path: &Path) -> Result<Self, JournalError> {
+        // One after another: a command may come beside the first start of a daemon.
+        let _turn = file::turn(path);
         file::check_files(path)?;
         let name = path.display().to_string();
         Self::ready(Connection::open(path).map_err(file::failed("open", &*name))?, &name)

@@ -201,6 +201,11 @@ impl Daemon {
         }
     }
 
+    /// What the log has to its end, unread until now.
+    pub(crate) fn rest(&mut self) -> Vec<Value> {
+        std::iter::from_fn(|| self.next()).collect()
+    }
+
     /// The next line of the log.
     pub(crate) fn next(&mut self) -> Option<Value> {
         let mut line = String::new();

@@ -11,6 +11,7 @@ pub mod moment;
 pub mod next_step;
 pub mod quota;
 pub mod reconcile;
+pub mod repetition;
 pub mod restore;
 pub mod retention;
 pub mod retry;
