@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Carries out what the Markdown files say, with the binaries that `cargo build` made.
+"""Carries out what the Markdown files and man pages say, with the binaries that `cargo build` made.
 
-    .ci/docs.py [FILE.md ...]      default: all that git knows
+    .ci/docs.py [FILE ...]         default: all *.md and man/*.8 that git knows
 
 A fenced block's info string says what becomes of it:
 
@@ -12,8 +12,11 @@ A fenced block's info string says what becomes of it:
     yaml no-check: WHY  not given to it
     json                one value, or one a line
     text                for the eye alone
+    text output         the output of the `sh` block before it, to the letter
 
-Commands reach a simulated cloud by environment variables, and `cargo run --release --` means the binary at hand.
+Commands reach a simulated cloud by environment variables, and `cargo run --release --` means the binary at hand. The
+folder stands in for a machine: /etc/cbs-backupd, /var/lib/cbs-backupd and /root are in it, what .ci/machine has stands in
+for the programs of its names, and `settle` is a second. An example of a man page is a `sh` block; one of `run`, in the background.
 Besides: every relative link and its anchor leads somewhere, every source file that is named exists, every event
 that is shown is one of docs/events.md, and each document of ARCHITECTURE.md and docs/ says when it was last revised.
 """
@@ -21,26 +24,53 @@ that is shown is one of docs/events.md, and each document of ARCHITECTURE.md and
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
 from contextlib import ExitStack
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = ROOT / os.environ.get("CARGO_TARGET_DIR", "target") / "debug"
+MACHINE = ROOT / ".ci/machine"
 FENCE = re.compile(r"^```(.*)\n((?:.*\n)*?)```$", re.M)
 # What a background command says when others may rely on it.
 READY = re.compile(r"daemon\.ready|listening on (\S+)")
 PATIENCE_S = 300
 
+# A backup that the cloud has already: young enough for any `objective`.
+DUE = datetime.now(timezone.utc).replace(microsecond=0) - timedelta(hours=1)
 CLOUD = {
     "credentials": [{"secret_id": "AKIDdocs", "secret_key": "docs"}],
-    "timings": {"create_ms": [1000, 2000]},
-    "disks": [{"id": "disk-1a2b3c4d", "quota": 10}],
+    "timings": {"create_ms": [1000, 2000], "rollback_ms": [1000, 2000]},
+    "disks": [
+        {"id": "disk-1a2b3c4d", "quota": 10, "instances": ["ins-1a2b3c4d"], "tags": {"backup": "nightly"}},
+        {
+            "id": "disk-5e6f7a8b",
+            "quota": 10,
+            "state": "UNATTACHED",
+            "tags": {"backup": "nightly"},
+            "backups": [{"id": "dbp-0a1b2c3d", "name": f"ops1_db-nightly_{DUE:%Y%m%dT%H%M%SZ}", "created": f"{DUE:%Y-%m-%dT%H:%M:%SZ}"}],
+        },
+    ],
 }
+# What a man page's examples are about.
+CONFIGURATION = """
+owner: ops1
+targets:
+  default: { region: ap-guangzhou }
+jobs:
+  - name: db-nightly
+    disks: [disk-1a2b3c4d, disk-5e6f7a8b]
+    schedule: "30 18 * * *"
+    keep: { last: 3 }
+"""
+# Debian's packages of what the documents use besides.
+TOOLS = ["jq", "sqlite3"]
 
 
 class Wrong(Exception):
@@ -88,10 +118,12 @@ def run(command, folder, environment):
     )
     if done.returncode != 0:
         raise Wrong(f"exit code {done.returncode}\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+    return done.stdout + done.stderr
 
 
 def block(info, body, document, folder, environment, events, running):
-    """Does what a block says; gives a word on what was done."""
+    """Does what a block says; gives a word on what was done. What a command prints is left in `output`, in the folder."""
+    output = folder / "output"
     language, _, rest = info.partition(" ")
     if rest.startswith(("no-run: ", "no-check: ")):
         return rest
@@ -100,12 +132,14 @@ def block(info, body, document, folder, environment, events, running):
             if sibling.is_file() and sibling.name in body and not (folder / sibling.name).exists():
                 (folder / sibling.name).write_bytes(sibling.read_bytes())
         body = body.replace("cargo run --release --", "cbs-backupd")
+        for path, there in [("/etc/cbs-backupd", "."), ("/var/lib/cbs-backupd", "state"), ("/root", "root")]:
+            body = re.sub(rf"(?<![\w.]){path}(?![\w-])", str(folder / there), body)
         if rest == "background":
             command = ["bash", "-euc", f"exec {body.strip()}"]
             running.enter_context(Background(command, folder, environment))
             return "runs"
         if not rest:
-            run(["bash", "-euo", "pipefail", "-c", body], folder, environment)
+            output.write_text(run(["bash", "-euo", "pipefail", "-c", body], folder, environment))
             return "ran"
     elif language == "yaml":
         name = rest or "config.yaml"
@@ -123,21 +157,46 @@ def block(info, body, document, folder, environment, events, running):
         return "read"
     elif language == "text" and not rest:
         return "shown"
+    elif language == "text" and rest == "output":
+        lines = lambda text: [line.rstrip() for line in text.strip().splitlines()]
+        if lines(body) != lines(output.read_text()):
+            raise Wrong(f"the output is not this, but\n{output.read_text()}")
+        return "compared"
     raise Wrong(f"`{info}` is no info string of a block; see .ci/docs.py")
+
+
+def examples(page):
+    """The examples of a man page, as blocks: line, info string, body."""
+    for match in re.finditer(r"^\.EX\n((?:.*\n)*?)\.EE$", page, re.M):
+        body = match[1].replace("\\-", "-").replace("\\*(Aq", "'").replace("\\e", "\\")
+        info = "sh"
+        if body.startswith("cbs-backupd run"):
+            info = "sh background"
+        elif body.startswith("cbs-backupd demo"):
+            info = "sh no-run: README.md has it, and it takes a minute"
+        yield page.count("\n", 0, match.start()) + 1, info, body
 
 
 def carry_out(document, text, events):
     """Runs the blocks of a document, in order, in one folder."""
+    is_page = document.parent.name == "man"
     blocks = [(text.count("\n", 0, m.start()) + 1, m[1], m[2]) for m in FENCE.finditer(text)]
+    blocks = list(examples(text)) if is_page else blocks
     if not blocks:
         return
     with tempfile.TemporaryDirectory() as folder, ExitStack() as running:
         folder = Path(folder)
         (folder / "cloud.json").write_text(json.dumps(CLOUD))
+        (folder / "root").mkdir()
+        if is_page:
+            (folder / "config.yaml").write_text(CONFIGURATION)
         environment = {
             "HOME": str(folder),
-            "PATH": f"{BIN}:{os.environ['PATH']}",
+            "PATH": f"{MACHINE}:{BIN}:{os.environ['PATH']}",
             "NO_PROXY": "127.0.0.1",
+            "MACHINE": str(folder),
+            "CBS_BACKUPD_CONFIG": str(folder / "config.yaml"),
+            "CBS_BACKUPD__SETTLE": "1s",
             "TENCENTCLOUD_SECRET_ID": CLOUD["credentials"][0]["secret_id"],
             "TENCENTCLOUD_SECRET_KEY": CLOUD["credentials"][0]["secret_key"],
         }
@@ -147,6 +206,7 @@ def carry_out(document, text, events):
         cloud = running.enter_context(Background(command, folder, environment))
         environment["CBS_BACKUPD__STATE_DIR"] = str(folder / "state")
         environment["CBS_BACKUPD__TARGETS__DEFAULT__ENDPOINT"] = cloud.address
+        running.callback(run, ["systemctl", "stop", "cbs-backupd"], folder, environment)
         for line, info, body in blocks:
             begun = time.monotonic()
             try:
@@ -187,16 +247,26 @@ def revised(document, text):
             raise Wrong("does not say `Last revised YYYY-MM-DD.`")
 
 
+def install():
+    missing = [tool for tool in TOOLS if not shutil.which(tool)]
+    if missing:
+        print(f"{' and '.join(missing)} is missing; installing Debian's (as root)")
+        subprocess.run(["apt-get", "update", "-qq"], check=True)
+        subprocess.run(["apt-get", "install", "-qq", "--no-install-recommends", *missing], check=True)
+
+
 def main():
+    install()
     files = tracked()
-    documents = sys.argv[1:] or [file for file in files if file.endswith(".md")]
+    documents = sys.argv[1:] or [file for file in files if re.fullmatch(r".*\.md|man/.*\.8", file)]
     events = re.findall(r"^\| `([a-z_.]+)` \|", (ROOT / "docs/events.md").read_text(), re.M)
     faults = 0
     for document in map(Path.resolve, map(Path, documents)):
         text = document.read_text()
         try:
-            references(document, text, files)
-            revised(document, text)
+            if document.suffix == ".md":
+                references(document, text, files)
+                revised(document, text)
             carry_out(document, text, events)
         except Wrong as wrong:
             faults += 1

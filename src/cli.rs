@@ -11,6 +11,8 @@ mod exit;
 mod forecast;
 mod history;
 mod log_level;
+mod man;
+mod manual;
 mod next;
 mod online;
 mod open;
@@ -26,15 +28,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use backup_core::{DiskId, JobName};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use exit::Exit;
 
 use crate::report::Report;
 use crate::report::log::{self, Filter, Format, Levels, Log, Logging};
 
-/// Scheduled backups of Tencent Cloud disks (CBS): every due backup is made once, followed until the cloud says
-/// NORMAL, and accounted for.
+/// Scheduled backups of Tencent Cloud disks (CBS): each made once, followed to its end, accounted for
 #[derive(Parser)]
 #[command(name = "cbs-backupd", version, max_term_width = 100)]
 pub struct Cli {
@@ -51,9 +52,9 @@ struct Global {
     #[arg(long, global = true, value_name = "FILE", default_value = "/etc/cbs-backupd/config.yaml")]
     #[arg(env = "CBS_BACKUPD_CONFIG")]
     config: PathBuf,
-    /// How log lines look; `auto` is journald's own way where standard error goes there, else text on a terminal and JSON
-    /// otherwise
-    #[arg(long, global = true, value_name = "FORMAT", default_value = "auto")]
+    /// How log lines look: `text`, `json`, or `auto`, which is journald's own way where standard error goes there, else text
+    /// on a terminal and JSON otherwise
+    #[arg(long, global = true, value_name = "FORMAT", default_value = "auto", hide_possible_values = true)]
     log_format: Format,
     /// What is logged: a level, or a filter such as `warn,cbs=debug`; default is the configuration's `log`, and info
     #[arg(long, global = true, value_name = "FILTER", env = "CBS_BACKUPD_LOG")]
@@ -110,6 +111,13 @@ enum Command {
         /// The shell
         shell: clap_complete::Shell,
     },
+    /// Write the man pages to a folder
+    #[command(hide = true)]
+    Man {
+        /// The folder
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
+    },
 }
 
 #[derive(Args)]
@@ -125,7 +133,9 @@ struct SubjectArguments {
 
 /// Carries out the command line that the process was given.
 pub fn main() -> std::process::ExitCode {
-    let Cli { mut global, command } = Cli::parse();
+    let command_line = man::with_examples(Cli::command());
+    let matches = command_line.clone().get_matches();
+    let Cli { mut global, command } = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     global.logging = match log::start(global.log_format, global.log_level.clone()) {
         Ok(logging) => logging,
         Err(error) => {
@@ -151,10 +161,10 @@ pub fn main() -> std::process::ExitCode {
         Command::Demo(arguments) => demo::demo(&arguments),
         Command::Simulate(arguments) => simulate::simulate(&arguments),
         Command::Completions { shell } => {
-            use clap::CommandFactory as _;
             clap_complete::generate(shell, &mut Cli::command(), "cbs-backupd", &mut std::io::stdout());
             Ok(Exit::Good)
         }
+        Command::Man { folder } => man::man(Cli::command(), &folder),
     };
     global.logging.drain();
     match outcome {

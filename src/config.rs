@@ -6,6 +6,7 @@
 mod credentials;
 mod fields;
 mod jobs;
+pub mod keys;
 mod layers;
 mod mistakes;
 mod read;
@@ -30,6 +31,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::report::log::Filter;
 
+use credentials::one_of;
 pub use mistakes::ConfigErrors;
 
 const EMPTY: &str = "the file is empty; expected `owner`, `targets` and `jobs`";

@@ -6,9 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 use backup_core::RunId;
+use backup_core::catch_up::Misses;
 use backup_core::retention::{Point, PointId, plan};
 use backup_core::retry::{Class, RetryPolicy};
-use backup_core::run::Sighting;
+use backup_core::run::{Failure, Setback, Sighting, Skip};
 use cbs_backupd::config::Config;
 use cbs_backupd::report::event::{Kind, Level};
 
@@ -62,6 +63,118 @@ fn every_class_is_documented_with_its_waits() {
     assert!(waits >= 5);
 }
 
+/// Its sections, by the titles of their headings.
+fn sections(page: &str) -> BTreeSet<&str> {
+    page.lines().filter_map(|line| line.strip_prefix("### ")).collect()
+}
+
+#[test]
+fn every_class_and_exit_code_has_its_section_in_troubleshooting() {
+    let sections = sections(include_str!("../docs/troubleshoot.md"));
+    let classes = Class::ALL.iter().map(|class| format!("`{}`", class.as_str()));
+    // Rows that begin with a number are those of the exit codes.
+    let codes = include_str!("../docs/stability.md").lines().filter_map(|line| {
+        let code = line.strip_prefix("| ")?.split(' ').next()?;
+        code.parse::<u8>().ok().filter(|code| *code != 0)
+    });
+    let wanted: BTreeSet<String> = classes.chain(codes.map(|code| format!("Exit code {code}"))).collect();
+    assert!(wanted.len() >= 19);
+    assert_eq!(sections, wanted.iter().map(String::as_str).collect());
+}
+
+/// One of each kind. A new variant does not compile until it is here.
+fn reasons() -> Vec<String> {
+    let setback = Setback { class: Class::Permanent, code: Some("CODE".to_owned()), failures: 1, unknown: 0 };
+    let (from, to) = (jiff::Timestamp::UNIX_EPOCH, jiff::Timestamp::UNIX_EPOCH);
+    let failures = [
+        Failure::Refused(setback.clone()),
+        Failure::OutOfTime(setback),
+        Failure::QuotaFull,
+        Failure::QuotaHeldByOthers,
+        Failure::QuotaLastGood,
+        Failure::PromotionIncomplete,
+        Failure::Incomplete,
+        Failure::Vanished,
+        Failure::OutcomeUnknown,
+    ];
+    let skips = [
+        Skip::Missed(Misses { from, to, count: 2 }),
+        Skip::Late,
+        Skip::Paused,
+        Skip::Blackout,
+        Skip::DiskBusy,
+        Skip::Superseded,
+        Skip::Removed,
+    ];
+    for failure in &failures {
+        match failure {
+            Failure::Refused(_) | Failure::OutOfTime(_) | Failure::QuotaFull | Failure::QuotaHeldByOthers => {
+            }
+            Failure::QuotaLastGood | Failure::PromotionIncomplete | Failure::Incomplete => {}
+            Failure::Vanished | Failure::OutcomeUnknown => {}
+        }
+    }
+    for skip in &skips {
+        match skip {
+            Skip::Missed(_) | Skip::Late | Skip::Paused | Skip::Blackout => {}
+            Skip::DiskBusy | Skip::Superseded | Skip::Removed => {}
+        }
+    }
+    failures.iter().map(ToString::to_string).chain(skips.iter().map(ToString::to_string)).collect()
+}
+
+#[test]
+fn every_reason_of_a_run_is_in_troubleshooting() {
+    let page = include_str!("../docs/troubleshoot.md");
+    let rows = rows(page);
+    let row = |reason: &str| {
+        let first = |columns: &&Vec<&str>| columns[0].trim_matches('`').replace("CLASS", "permanent");
+        let fits = rows.iter().filter(|columns| reason.starts_with(&first(columns)));
+        fits.map(|columns| columns[0]).max_by_key(|first| first.len())
+    };
+    let reasons = reasons();
+    let found: BTreeSet<&str> = reasons
+        .iter()
+        .map(|reason| row(reason).unwrap_or_else(|| panic!("`{reason}` is not in docs/troubleshoot.md")))
+        .collect();
+    assert_eq!(found.len(), reasons.len(), "each has a row of its own");
+}
+
+fn sources(folder: &std::path::Path, all: &mut String) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, all);
+        } else {
+            all.push_str(&std::fs::read_to_string(path).unwrap());
+        }
+    }
+}
+
+#[test]
+fn what_commands_are_said_to_refuse_with_is_in_the_program() {
+    let page = include_str!("../docs/troubleshoot.md");
+    let (_, refusals) = page.split_once("## Commands that refuse").unwrap();
+    let mut all = String::new();
+    for folder in ["src", "crates/core/src"] {
+        sources(&std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(folder), &mut all);
+    }
+    let mut seen = 0;
+    for row in refusals.lines().filter(|line| line.starts_with("| ") && line.contains('`')) {
+        let first = row.split(" | ").next().unwrap();
+        for message in words(first).filter(|message| message.contains(' ')) {
+            // What stands in capitals is filled in.
+            let filled =
+                ["JOB", "DISK", "RUN", "ID"].iter().fold(message.to_owned(), |m, word| m.replace(word, "\0"));
+            for part in filled.split('\0').map(str::trim).filter(|part| !part.is_empty()) {
+                assert!(all.contains(part), "nothing says `{part}`, of `{message}`");
+            }
+            seen += 1;
+        }
+    }
+    assert!(seen >= 8);
+}
+
 fn help(arguments: &[&str]) -> String {
     let output =
         Command::new(env!("CARGO_BIN_EXE_cbs-backupd")).args(arguments).arg("--help").output().unwrap();
@@ -100,12 +213,9 @@ fn every_command_and_option_is_documented_and_no_other() {
 #[test]
 fn the_example_of_retention_is_what_the_plan_says() {
     let page = include_str!("../docs/retention.md");
-    let rules = page.lines().find(|line| line.starts_with("keep:")).unwrap();
-    let job = format!(
-        "owner: ops1\ntargets:\n  default: {{ region: r }}\njobs:\n  - name: db\n    disks: [disk-1]\n    \
-         schedule: {{ cron: \"30 2 * * *\", timezone: Asia/Shanghai }}\n    {rules}\n"
-    );
-    let config = Config::parse("example.yaml", &job, &BTreeMap::new()).unwrap();
+    let (_, job) = page.split_once("```yaml config.yaml\n").unwrap();
+    let (job, _) = job.split_once("```").unwrap();
+    let config = Config::parse("example.yaml", job, &BTreeMap::new()).unwrap();
     let job = &config.jobs[0];
     let zone = job.schedule.zone();
     let [from, now] = ["2026-09-01T00:00", "2026-11-24T12:00"]

@@ -41,7 +41,7 @@ pub(super) struct RetryArguments {
 
 #[derive(Args)]
 struct Common {
-    /// Makes a repeat of this command safe: one with the same id waits for the same runs
+    /// Any text; makes a repeat of this command safe: one with the same id waits for the same runs
     #[arg(long, value_name = "ID")]
     request_id: Option<String>,
     /// Return as soon as the request is taken up by a running daemon

@@ -33,7 +33,7 @@ const EVERY: Duration = Duration::from_millis(500);
 
 #[derive(Args)]
 pub(super) struct Arguments {
-    /// How many disks
+    /// How many disks, 100 to 5000
     #[arg(long, value_name = "N", default_value_t = 600, value_parser = clap::value_parser!(u32).range(100..=5000))]
     disks: u32,
 }

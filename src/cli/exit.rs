@@ -24,6 +24,20 @@ pub enum Exit {
     BadConfiguration = 78,
 }
 
+impl Exit {
+    /// What it says of a command in general.
+    pub(super) fn meaning(self) -> &'static str {
+        match self {
+            Self::Good => "All is well.",
+            Self::Late => "Something is late or failed.",
+            Self::Usage => "The command line, or what it asks for, makes no sense; nothing was done.",
+            Self::InputOutput => "Input or output failed, the journal's included.",
+            Self::Held => "Another daemon holds the journal.",
+            Self::BadConfiguration => "The configuration is faulty; every mistake was said.",
+        }
+    }
+}
+
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(exit as u8)

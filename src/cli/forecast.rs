@@ -25,7 +25,7 @@ const SHOWN: usize = 20;
 
 #[derive(Args)]
 pub(super) struct Arguments {
-    /// How many days
+    /// How many days ahead, 1 to 400
     #[arg(long, value_name = "N", default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..=400))]
     days: u32,
     /// From this instant on (RFC 3339); from now on where none is given
@@ -34,7 +34,7 @@ pub(super) struct Arguments {
     /// Ask the cloud what backups there are, and what each disk may hold
     #[arg(long)]
     online: bool,
-    /// Take it that each disk may hold so many backups, where the cloud was not asked
+    /// Take it that each disk may hold so many backups; without this and --online no quota is known
     #[arg(long, value_name = "N", conflicts_with = "online")]
     quota: Option<u64>,
     /// How long a backup takes

@@ -15,13 +15,13 @@ const STATES: [&str; 9] =
 
 #[derive(Args)]
 pub(super) struct Arguments {
-    /// Of this job
+    /// Of this job alone
     #[arg(long, value_name = "JOB")]
     job: Option<JobName>,
-    /// On this disk
+    /// On this disk alone
     #[arg(long, value_name = "DISK")]
     disk: Option<DiskId>,
-    /// In this state
+    /// In this state alone
     #[arg(long, value_name = "STATE", value_parser = PossibleValuesParser::new(STATES))]
     state: Option<String>,
     /// Due at this instant or later (RFC 3339)

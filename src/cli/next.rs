@@ -13,7 +13,7 @@ pub(super) struct Arguments {
     /// From this instant on (RFC 3339); from now on where none is given
     #[arg(long, value_name = "INSTANT")]
     from: Option<Timestamp>,
-    /// How many of each job and disk
+    /// How many due instants of each job and disk
     #[arg(long, value_name = "N", default_value_t = 1)]
     count: usize,
     /// Print JSON

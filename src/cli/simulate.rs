@@ -15,10 +15,10 @@ pub(super) struct Arguments {
     /// What everything is drawn from: the same seed gives the same simulation
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
-    /// How many days
+    /// How many days, 1 to 3650
     #[arg(long, value_name = "D", default_value_t = 365, value_parser = clap::value_parser!(u32).range(1..=3650))]
     days: u32,
-    /// How many disks
+    /// How many disks, 1 to 5000
     #[arg(long, value_name = "M", default_value_t = 12, value_parser = clap::value_parser!(u16).range(1..=5000))]
     disks: u16,
     /// How many simulations, of seeds one after another

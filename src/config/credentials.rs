@@ -126,7 +126,7 @@ fn session(fields: &mut Fields<'_>, mistakes: &mut Mistakes) -> Option<(String, 
 }
 
 /// `a`, `b` or `c`
-fn one_of(words: &[&str]) -> String {
+pub(super) fn one_of(words: &[&str]) -> String {
     let quoted: Vec<_> = words.iter().map(|word| format!("`{word}`")).collect();
     match quoted.split_last() {
         Some((last, others)) if !others.is_empty() => format!("{} or {last}", others.join(", ")),
