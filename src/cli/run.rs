@@ -96,6 +96,8 @@ async fn serve(global: &Global, config: Arc<Config>) -> Outcome {
                     let hanging = in_words(&hanging);
                     if !std::mem::replace(&mut hung, true) {
                         app.say(&Event::new(Kind::DaemonFault, format!("{hanging}: the watchdog is told")));
+                        // The watchdog ends the process at once.
+                        app.is_heard().await;
                     }
                     service_manager::hangs(&format!("{hanging}; {status}"));
                 }
