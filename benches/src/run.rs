@@ -64,7 +64,15 @@ impl Writes {
         let mut writes = Self { journal, config, disk, schedule, day: 0 };
         let mark = writes.watermark();
         writes.journal.apply(&[Change::Watermarks(vec![mark])]).unwrap();
+        // After those that an earlier one left.
+        while writes.journal.run(&writes.next()).unwrap().is_some() {
+            writes.day += 1;
+        }
         writes
+    }
+
+    fn next(&self) -> RunId {
+        RunId { job: job(), disk: self.disk.clone(), due: due(self.day + 1) }
     }
 
     fn watermark(&self) -> Watermark {
