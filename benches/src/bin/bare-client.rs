@@ -3,8 +3,6 @@
 //!
 //! Prints the seconds that they took.
 
-#![expect(clippy::unwrap_used, reason = "a failure ends the benchmark")]
-
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -7,7 +7,7 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use benchmarks::{Planning, Replies, Writes, config, next_steps, sign, states, yaml};
+use benchmarks::{Planning, Replies, Standings, Writes, config, next_steps, sign, states, yaml};
 use clap::Parser;
 
 #[derive(Parser)]
@@ -46,6 +46,10 @@ fn main() {
             let mut writes = Writes::new(None);
             (0..300).for_each(|_| writes.turn());
             Box::new(move || writes.turn())
+        }
+        "standings-of-100" => {
+            let standings = Standings::new(100);
+            Box::new(move || standings.turn())
         }
         "yaml-of-100" => {
             let text = yaml(100);
