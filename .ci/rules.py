@@ -21,6 +21,7 @@ TESTS = ROOT / "config/prometheus/rules_test.yml"
 DASHBOARD = ROOT / "config/grafana/cbs-backupd.json"
 RUNBOOK = ROOT / "docs/alerts.md"
 METRICS = ROOT / "docs/metrics.md"
+EVENTS = ROOT / "docs/events.md"
 SEVERITIES = {"critical", "warning", "info"}
 # What Grafana puts in the place of its variables.
 VARIABLES = {
@@ -76,7 +77,10 @@ def check_alert(alert, sections):
     assert name in sections, f"{name}: {RUNBOOK.name} has no section for it"
     command = annotations["command"].replace("{{ $labels.job }}", "db-nightly")
     command = command.replace("{{ $labels.event }}", "owner.conflict").replace("{{ $labels.instance }}", "127.0.0.1:9750")
-    assert command in sections[name], f"{name}: its section does not have `{command}`"
+    first = re.search(r"^```sh .*\n(.*)\n", sections[name], re.M)
+    assert first and first[1] == command, f"{name}: the first command of its section is not `{command}`"
+    for event in "|".join(re.findall(r'event=~?"([^"]+)"', alert["expr"])).split("|"):
+        assert f"| `{event}` |" in EVENTS.read_text() or not event, f"{name}: {EVENTS.name} has no {event}"
 
 
 def minutes(text):
@@ -169,7 +173,7 @@ def dashboard_queries():
 def check_dashboard(known):
     """What the program makes is what lies there, and each query is one. Gives how many."""
     program = ROOT / "config/grafana/dashboard.py"
-    must(Path(sys.executable).with_name("mypy"), "--strict", "--no-error-summary", program)
+    must(Path(sys.executable).with_name("mypy"), "--strict", "--no-error-summary", "--cache-dir", ROOT / "target/mypy", program)
     assert must(sys.executable, program) == DASHBOARD.read_text(), f"{DASHBOARD} is not what {program} makes"
     asked = dashboard_queries()
     check_names(DASHBOARD.name, " ".join(asked), known)
