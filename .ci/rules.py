@@ -4,6 +4,7 @@ that exist, and names of metrics that the daemon has; so has the dashboard. .ci/
 
 import copy
 import json
+import os
 import re
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAMS = ROOT / "target/tools/monitoring/usr/bin"
-DAEMON = ROOT / "target/debug/cbs-backupd"
+DAEMON = ROOT / os.environ.get("CARGO_TARGET_DIR", "target") / "debug/cbs-backupd"
 RULES = ROOT / "config/prometheus/rules.yml"
 TESTS = ROOT / "config/prometheus/rules_test.yml"
 DASHBOARD = ROOT / "config/grafana/cbs-backupd.json"
