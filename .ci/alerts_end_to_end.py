@@ -15,11 +15,14 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.parse
 import urllib.request
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+
+import rules
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = ROOT / os.environ.get("CARGO_TARGET_DIR", "target") / "debug"
@@ -27,6 +30,8 @@ MONITORING = ROOT / ".ci/monitoring"
 EXAMPLES = ROOT / "config/prometheus"
 # The alerts that are brought about, in seconds; the others keep their times.
 SHOWN = ["CbsBackupdDown", "CbsBackupdJobFailing", "CbsBackupdObjectiveMissed"]
+# What a daemon without a temporary credential, and without notifiers, does not have.
+ABSENT = {"cbs_backupd_credential_expiry_timestamp_seconds", "cbs_backupd_notifications_total"}
 PATIENCE_S = 60
 BEGUN = time.monotonic()
 
@@ -117,6 +122,25 @@ class Program:
                 return False
 
         self.until(asked, f"answering at {url}")
+
+
+def check_asked(prometheus):
+    """Every rule is evaluated, every query of the dashboard answered, and every metric they name is there."""
+
+    def ask(path, **parameters):
+        with urllib.request.urlopen(f"{prometheus}/api/v1/{path}?{urllib.parse.urlencode(parameters)}", timeout=10) as reply:
+            return json.load(reply)["data"]
+
+    for group in ask("rules")["groups"]:
+        for rule in group["rules"]:
+            assert rule["health"] == "ok", f"{rule['name']}: {rule.get('lastError')}"
+    asked = rules.dashboard_queries()
+    for query in asked:
+        ask("query", query=query)
+    named = set(re.findall(r"cbs_backupd_\w+", f"{rules.RULES.read_text()} {asked}"))
+    missing = {name for name in named if not ask("series", **{"match[]": f'{{__name__=~"(.*:)?{name}(:.*)?"}}'})}
+    assert missing == ABSENT, f"Prometheus has no {missing}"
+    say(f"{len(asked)} queries answered, {len(named) - len(missing)} metrics scraped")
 
 
 def replaced(text, *changes):
@@ -239,6 +263,7 @@ def whole_way(stack, folder):
     backup("disk-old", 0)
     told.wait("CbsBackupdObjectiveMissed", "firing", "resolved")
 
+    check_asked(f"http://127.0.0.1:{ports['prometheus']}")
     running.end(signal.SIGKILL)
     told.wait("CbsBackupdDown", "firing", "resolved", "firing", "resolved", "firing")
     assert {one["labels"]["alertname"] for one in told.news} == set(SHOWN), told.news

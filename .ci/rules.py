@@ -4,6 +4,7 @@ that exist, and names of metrics that the daemon has; so has the dashboard. .ci/
 
 import copy
 import json
+import os
 import re
 import subprocess
 import sys
@@ -15,12 +16,13 @@ import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAMS = ROOT / "target/tools/monitoring/usr/bin"
-DAEMON = ROOT / "target/debug/cbs-backupd"
+DAEMON = ROOT / os.environ.get("CARGO_TARGET_DIR", "target") / "debug/cbs-backupd"
 RULES = ROOT / "config/prometheus/rules.yml"
 TESTS = ROOT / "config/prometheus/rules_test.yml"
 DASHBOARD = ROOT / "config/grafana/cbs-backupd.json"
 RUNBOOK = ROOT / "docs/alerts.md"
 METRICS = ROOT / "docs/metrics.md"
+EVENTS = ROOT / "docs/events.md"
 SEVERITIES = {"critical", "warning", "info"}
 # What Grafana puts in the place of its variables.
 VARIABLES = {
@@ -76,7 +78,10 @@ def check_alert(alert, sections):
     assert name in sections, f"{name}: {RUNBOOK.name} has no section for it"
     command = annotations["command"].replace("{{ $labels.job }}", "db-nightly")
     command = command.replace("{{ $labels.event }}", "owner.conflict").replace("{{ $labels.instance }}", "127.0.0.1:9750")
-    assert command in sections[name], f"{name}: its section does not have `{command}`"
+    first = re.search(r"^```sh .*\n(.*)\n", sections[name], re.M)
+    assert first and first[1] == command, f"{name}: the first command of its section is not `{command}`"
+    for event in "|".join(re.findall(r'event=~?"([^"]+)"', alert["expr"])).split("|"):
+        assert f"| `{event}` |" in EVENTS.read_text() or not event, f"{name}: {EVENTS.name} has no {event}"
 
 
 def minutes(text):
@@ -155,25 +160,38 @@ def queries(node):
             yield from queries(value)
 
 
-def check_dashboard(known):
-    """What the program makes is what lies there, and each query is one. Gives how many."""
-    must(Path(sys.executable).with_name("mypy"), "--strict", "--no-error-summary", ROOT / "config/grafana/dashboard.py")
-    made = must(sys.executable, ROOT / "config/grafana/dashboard.py")
-    assert made == DASHBOARD.read_text(), f"{DASHBOARD} is not what config/grafana/dashboard.py makes of it"
-    asked = sorted(set(queries(json.loads(made))))
-    plain = []
-    for query in asked:
+def dashboard_queries():
+    """The dashboard's queries, as Grafana would ask them."""
+    asked = set()
+    for query in queries(json.loads(DASHBOARD.read_text())):
         for variable, value in VARIABLES.items():
             query = query.replace(variable, value)
         assert "$" not in query, f"{query}: what becomes of this variable?"
-        check_names(DASHBOARD.name, query, known)
-        plain.append(query)
+        asked.add(query)
+    return sorted(asked)
+
+
+def check_dashboard(known):
+    """What the program makes is what lies there, and each query is one. Gives how many."""
+    program = ROOT / "config/grafana/dashboard.py"
+    must(Path(sys.executable).with_name("mypy"), "--strict", "--no-error-summary", "--cache-dir", ROOT / "target/mypy", program)
+    assert must(sys.executable, program) == DASHBOARD.read_text(), f"{DASHBOARD} is not what {program} makes"
+    asked = dashboard_queries()
+    check_names(DASHBOARD.name, " ".join(asked), known)
     with tempfile.NamedTemporaryFile("w", suffix=".yml") as file:
-        group = [{"record": f"query:{at}", "expr": query} for at, query in enumerate(plain)]
+        group = [{"record": f"query:{at}", "expr": query} for at, query in enumerate(asked)]
         json.dump({"groups": [{"name": "queries", "rules": group}]}, file)
         file.flush()
         must(PROGRAMS / "promtool", "check", "rules", file.name)
     return len(asked)
+
+
+def check_routed(alerts):
+    """Alertmanager's example brings each alert to the team, and nothing else."""
+    command = [PROGRAMS / "amtool", "config", "routes", "test", "--config.file", RULES.with_name("alertmanager.yml")]
+    for alert in alerts:
+        must(*command, "--verify.receivers=backup-team", f"alertname={alert['alert']}", *map("=".join, alert["labels"].items()))
+    must(*command, "--verify.receivers=nobody", "alertname=DiskFull", "severity=critical")
 
 
 def main():
@@ -195,6 +213,7 @@ def main():
     check_names(TESTS.name, TESTS.read_text(), known)
     check_commands(RULES.name, "\n".join(alert["annotations"]["command"] for alert in alerts))
     check_commands(RUNBOOK.name, RUNBOOK.read_text())
+    check_routed(alerts)
     for alert in alerts:
         check_alert(alert, sections)
         check_tested(alert["alert"], groups.get(alert["alert"], []))
