@@ -39,7 +39,7 @@ PATIENCE_S = 300
 CLOUD = {
     "credentials": [{"secret_id": "AKIDdocs", "secret_key": "docs"}],
     "timings": {"create_ms": [1000, 2000]},
-    "disks": [{"id": "disk-1a2b3c4d", "quota": 10}],
+    "disks": [{"id": "disk-1a2b3c4d", "quota": 10}, {"id": "disk-5e6f7a8b", "quota": 10}],
 }
 
 
