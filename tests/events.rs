@@ -34,7 +34,11 @@ fn an_event_has_the_fields_that_it_is_documented_with() {
     for kind in Kind::ALL {
         let Some((times, fields)) = heard.get(kind.name()) else { continue };
         for field in fields {
-            assert!(kind.fields().any(|known| known == *field), "{} has an undocumented {field}", kind.name());
+            assert!(
+                kind.fields().any(|known| known == *field),
+                "{} has an undocumented {field}",
+                kind.name()
+            );
         }
         if *times < OFTEN {
             continue;

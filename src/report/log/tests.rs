@@ -61,7 +61,8 @@ fn the_same_trouble_of_a_run_is_said_at_growing_intervals_and_any_other_at_once(
         busy(100),
         busy(180),
     ]);
-    let repeated: Vec<_> = said.iter().map(|(_, run, repeated)| (run.as_deref().unwrap(), *repeated)).collect();
+    let repeated: Vec<_> =
+        said.iter().map(|(_, run, repeated)| (run.as_deref().unwrap(), *repeated)).collect();
     let [one, two] = ["db/disk-1/20261124T183001Z", "db/disk-1/20261124T183002Z"];
     assert_eq!(
         repeated,
