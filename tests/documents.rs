@@ -12,7 +12,8 @@ use backup_core::retry::{Class, RetryPolicy};
 use backup_core::run::{Failure, Setback, Sighting, Skip};
 use cbs_backupd::config::Config;
 use cbs_backupd::metrics::table::ALL;
-use cbs_backupd::report::event::{Kind, Level};
+use cbs_backupd::report::event::{Kind, Level, Say};
+use serde_json::Value;
 
 /// The rows of the tables of a page that begin with a word in backticks, by their columns.
 fn rows(page: &str) -> Vec<Vec<&str>> {
@@ -38,6 +39,52 @@ fn every_event_is_documented_with_its_level() {
     };
     let written: Vec<(&str, &str)> = Kind::ALL.iter().map(|kind| (kind.name(), level(kind))).collect();
     assert_eq!(documented, written);
+}
+
+/// A section's level and how often it is said, its complete list of fields, and a line that could be one of it.
+#[test]
+fn every_event_has_its_section_with_its_fields_and_an_example() {
+    let page = include_str!("../docs/events.md");
+    let sections: BTreeMap<&str, &str> =
+        page.split("\n### ").skip(1).map(|section| section.split_once('\n').unwrap()).collect();
+    assert_eq!(sections.len(), Kind::ALL.len());
+    for kind in Kind::ALL {
+        let section = sections[kind.name()];
+        let line = |start: &str| section.lines().find(|line| line.starts_with(start)).unwrap();
+        let level = format!("{:?}", kind.level());
+        assert!(line("Level ").starts_with(&format!("Level {}", level.to_lowercase())), "{}", kind.name());
+        let said = match kind.said() {
+            Say::Each => None,
+            Say::Sparingly => Some("the same again at growing intervals"),
+            Say::Owed => Some("never left out"),
+            Say::Always => Some("whatever the log level"),
+        };
+        for word in ["the same again at growing intervals", "never left out", "whatever the log level"] {
+            assert_eq!(line("Level ").contains(word), said == Some(word), "{}: {word}", kind.name());
+        }
+        let fields: BTreeSet<&str> = kind.fields().collect();
+        assert_eq!(words(line("Fields: ")).collect::<BTreeSet<_>>(), fields, "{}", kind.name());
+        assert!(section.contains(&format!("`journalctl CBS_EVENT={}`", kind.name())), "{}", kind.name());
+
+        let example: serde_json::Map<String, Value> = serde_json::from_str(line("{")).unwrap();
+        assert_eq!(example["event"], kind.name());
+        assert_eq!(example["level"], level.to_uppercase(), "{}", kind.name());
+        assert!(example["message"].is_string() && example["timestamp"].is_string());
+        for name in example.keys() {
+            let common = ["timestamp", "level", "message", "event"].contains(&name.as_str());
+            assert!(common || fields.contains(name.as_str()), "{}: `{name}`", kind.name());
+        }
+    }
+}
+
+#[test]
+fn every_field_is_explained() {
+    let page = include_str!("../docs/events.md");
+    let table = page.split("\n## ").find(|section| section.starts_with("Fields\n")).unwrap();
+    let rows = table.lines().filter(|line| line.starts_with("| ")).skip(1);
+    let explained: BTreeSet<&str> =
+        rows.flat_map(|row| row.trim_start_matches("| ").split(" |").next().unwrap().split(", ")).collect();
+    assert_eq!(explained, Kind::ALL.iter().flat_map(|kind| kind.fields()).collect());
 }
 
 #[test]

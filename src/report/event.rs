@@ -100,7 +100,7 @@ kinds! {
     /// A due instant has become a run.
     RunPlanned = "run.planned", Info, Each, [RUN, ROW];
     /// A run ended without a backup, for a reason that is not a failure of the cloud.
-    RunSkipped = "run.skipped", Warn, Owed, [RUN, ROW, SETBACK, &["reason", "took_ms", "lag_ms"]];
+    RunSkipped = "run.skipped", Warn, Owed, [RUN, ROW, SETBACK, &["reason", "why", "took_ms", "lag_ms"]];
     /// An attempt: the intent is durable, the call leaves.
     BackupRequested = "backup.requested", Info, Each, [RUN, ROW, &["attempt", "lag_ms"]];
     /// The cloud took it on.
@@ -114,9 +114,9 @@ kinds! {
     /// The cloud says NORMAL: the run is done.
     BackupCompleted = "backup.completed", Info, Owed, [RUN, ROW, &["attempt", "backup_id", "took_ms", "lag_ms"]];
     /// The run ended without a backup that counts.
-    BackupFailed = "backup.failed", Error, Owed, [RUN, ROW, SETBACK, &["backup_id", "reason", "took_ms", "lag_ms"]];
+    BackupFailed = "backup.failed", Error, Owed, [RUN, ROW, SETBACK, &["backup_id", "reason", "why", "took_ms", "lag_ms"]];
     /// An accepted backup is gone before it was NORMAL, or the last good one of a disk is.
-    BackupVanished = "backup.vanished", Warn, Each, [RUN, ROW, SETBACK, &["backup_id", "reason"]];
+    BackupVanished = "backup.vanished", Warn, Each, [RUN, ROW, SETBACK, &["backup_id", "reason", "why"]];
     /// A backup became NORMAL after its run had failed: it counts.
     BackupLate = "backup.late", Warn, Owed, [RUN, ROW, SETBACK, &["backup_id", "took_ms", "lag_ms"]];
     /// A completed backup is no longer in the cloud; others of the disk are.

@@ -296,3 +296,6 @@ impl FormatTime for Rfc3339 {
         write!(w, "{}", jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S%.3fZ"))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -264,7 +264,7 @@ impl Round {
             Some(refused) => {
                 if lock(&self.done).refused.insert(job.name.clone()) {
                     let message = format!(
-                        "{} of {} would leave at once, and {} may: all stay; if it is meant, raise `max_loss` of the job                          and reload",
+                        "{} of {} would leave at once, and {} may: all stay; if it is meant, raise `max_loss` of the job and reload",
                         refused.would_leave,
                         counted(refused.of, "disk"),
                         refused.at_most
