@@ -22,6 +22,7 @@ use crate::config::{Config, Job};
 use crate::fleet::Fleet;
 use crate::journal::{Change, Inventory, Journal, SharedError};
 use crate::random::Random;
+use crate::report::log::{Chosen, Levels};
 use crate::report::{Event, Kind, Report, chain};
 
 /// What the app is built from; tests and simulations bring their own.
@@ -34,6 +35,8 @@ pub struct Parts {
     pub journal: Journal,
     /// Where events go.
     pub report: Arc<dyn Report>,
+    /// What of it is logged.
+    pub levels: Levels,
     /// How often tasks look around when nothing calls them.
     pub idle: Idle,
 }
@@ -210,6 +213,8 @@ impl Pokes {
     }
 }
 
+/// How long a task waits for the log to take what it said. A task that waits longer seems to hang.
+const HEARD_WITHIN: Duration = Duration::from_secs(1);
 /// The pause before a failed write to the journal is tried again.
 const REWRITE: Duration = Duration::from_secs(1);
 
@@ -288,6 +293,19 @@ impl App {
         self.parts.report.report(event);
     }
 
+    /// Whether all that was reported so far is where it goes; it is waited for, not for long.
+    pub async fn is_heard(&self) -> bool {
+        tokio::time::timeout(HEARD_WITHIN, self.parts.report.receipt().good()).await.is_ok()
+    }
+
+    /// Reports what is logged from now on, if that has changed.
+    pub fn say_level(&self, change: Option<Chosen>) {
+        if let Some(chosen) = change {
+            let event = Event::new(Kind::LogLevel, format!("logged from now on: {chosen}"));
+            self.say(&event.with(|fields| fields.reason = Some(chosen.by.as_str().to_owned())));
+        }
+    }
+
     /// Reports something that should not be.
     pub fn fault(&self, error: &dyn std::error::Error) {
         self.say(&Event::new(Kind::DaemonFault, chain(error)));
@@ -327,6 +345,11 @@ impl App {
                 }
             }
         }
+    }
+
+    /// Whether the last write to the journal succeeded.
+    pub fn is_writable(&self) -> bool {
+        !self.unwritable.load(Ordering::Relaxed)
     }
 
     /// Reports that the journal could not do it; nothing where it is known that it cannot be written, which is said

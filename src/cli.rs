@@ -10,6 +10,7 @@ mod demo;
 mod exit;
 mod forecast;
 mod history;
+mod log_level;
 mod man;
 mod manual;
 mod next;
@@ -24,13 +25,15 @@ mod status;
 mod table;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use backup_core::{DiskId, JobName};
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use exit::Exit;
 
-use crate::report::log::{self, Format};
+use crate::report::Report;
+use crate::report::log::{self, Filter, Format, Levels, Log, Logging};
 
 /// Scheduled backups of Tencent Cloud disks (CBS): each made once, followed to its end, accounted for
 #[derive(Parser)]
@@ -49,12 +52,23 @@ struct Global {
     #[arg(long, global = true, value_name = "FILE", default_value = "/etc/cbs-backupd/config.yaml")]
     #[arg(env = "CBS_BACKUPD_CONFIG")]
     config: PathBuf,
-    /// How log lines look: `text`, `json`, or `auto`, which is text on a terminal and JSON otherwise
+    /// How log lines look: `text`, `json`, `journald`, or `auto`, which is journald's own way where standard error goes
+    /// there, else text on a terminal and JSON otherwise
     #[arg(long, global = true, value_name = "FORMAT", default_value = "auto", hide_possible_values = true)]
     log_format: Format,
-    /// What is logged: a level, or a filter such as `warn,cbs=debug`
-    #[arg(long, global = true, value_name = "FILTER", default_value = "info", env = "CBS_BACKUPD_LOG")]
-    log_level: String,
+    /// What is logged: a level, or a filter such as `warn,cbs=debug`; default is the configuration's `log`, and info
+    #[arg(long, global = true, value_name = "FILTER", env = "CBS_BACKUPD_LOG")]
+    log_level: Option<Filter>,
+    /// The log that these two set up
+    #[arg(skip)]
+    logging: Logging,
+}
+
+impl Global {
+    /// Where events go, and what of them is logged.
+    fn ears(&self) -> (Arc<dyn Report>, Levels) {
+        (Arc::new(Log::new(&self.logging, open::clock())), self.logging.levels.clone())
+    }
 }
 
 #[derive(Subcommand)]
@@ -85,6 +99,8 @@ enum Command {
     Pause(pause::Arguments),
     /// Let the runs of a paused job or disk start again
     Resume(pause::Arguments),
+    /// Show what a running daemon logs, or change it, for a time or until it ends
+    LogLevel(log_level::Arguments),
     /// Watch a night of 600 disks against a simulated cloud; needs no account and no configuration
     Demo(demo::Arguments),
     /// Simulate a year in which everything goes wrong, and check that every promise is kept; needs no account and no
@@ -117,13 +133,15 @@ struct SubjectArguments {
 
 /// Carries out the command line that the process was given.
 pub fn main() -> std::process::ExitCode {
-    let command_line = man::with_examples(Cli::command());
-    let matches = command_line.clone().get_matches();
-    let Cli { global, command } = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-    if let Err(error) = log::start(global.log_format, &global.log_level) {
-        eprintln!("cbs-backupd: --log-level `{}`: {error}", global.log_level);
-        return Exit::Usage.into();
-    }
+    let matches = man::with_examples(Cli::command()).get_matches();
+    let Cli { mut global, command } = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    global.logging = match log::start(global.log_format, global.log_level.clone()) {
+        Ok(logging) => logging,
+        Err(error) => {
+            eprintln!("cbs-backupd: the log cannot be set up: {error}");
+            return Exit::InputOutput.into();
+        }
+    };
     let outcome = match command {
         Command::Run => run::run(&global),
         Command::Check(arguments) => check::check(&global, &arguments),
@@ -138,6 +156,7 @@ pub fn main() -> std::process::ExitCode {
         Command::Prune(arguments) => backups::prune(&global, arguments),
         Command::Pause(arguments) => pause::pause(&global, arguments),
         Command::Resume(arguments) => pause::resume(&global, arguments),
+        Command::LogLevel(arguments) => log_level::log_level(&global, arguments),
         Command::Demo(arguments) => demo::demo(&arguments),
         Command::Simulate(arguments) => simulate::simulate(&arguments),
         Command::Completions { shell } => {
@@ -146,6 +165,7 @@ pub fn main() -> std::process::ExitCode {
         }
         Command::Man { folder } => man::man(Cli::command(), &folder),
     };
+    global.logging.drain();
     match outcome {
         Ok(exit) => exit.into(),
         Err(failure) => {

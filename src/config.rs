@@ -8,6 +8,7 @@ mod fields;
 mod jobs;
 pub mod keys;
 mod layers;
+mod metrics;
 mod mistakes;
 mod read;
 mod select;
@@ -29,7 +30,9 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
+use crate::report::log::Filter;
 use credentials::one_of;
+pub use metrics::{Listen, Metrics};
 pub use mistakes::ConfigErrors;
 
 const EMPTY: &str = "the file is empty; expected `owner`, `targets` and `jobs`";
@@ -49,10 +52,14 @@ pub struct Config {
     pub history_keep: Duration,
     /// How often the disks that jobs select are listed.
     pub discover_every: Duration,
+    /// What is logged, where neither the command line nor a request says it.
+    pub log_level: Filter,
     /// Added to the spacing of calls, against the network's jitter. Read at start alone.
     pub guard: Duration,
     /// How setbacks are waited out. Read at start alone.
     pub retry: RetryPolicy,
+    /// Where metrics are to be had; nowhere where nothing is said.
+    pub metrics: Option<Metrics>,
     /// Accounts in regions.
     pub targets: BTreeMap<TargetName, Target>,
     /// What is backed up, and when.

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use crate::app::App;
 use crate::tasks::driver::{Pulse, drive};
 use crate::tasks::{
-    compact::Compact, discover::Discover, plan::Plan, preflight::Preflight, reconcile::Reconcile, restore,
+    compact::Compact, discover::Discover, plan::Plan, preflight::Preflight, reconcile::Reconcile,
     restore::Restores, retain::Retain, room::MakeRoom, submit::Submit, tell::Tell, track::Track,
     watch::Watch,
 };
@@ -24,6 +24,19 @@ pub struct Daemon {
     app: Arc<App>,
     tasks: JoinSet<()>,
     pulses: Vec<Arc<Pulse>>,
+    tell: Tell,
+}
+
+/// The signs of life of a daemon's tasks.
+#[derive(Clone)]
+pub struct Vital(Vec<Arc<Pulse>>);
+
+impl Vital {
+    /// Whether every task moves.
+    #[must_use]
+    pub fn is_alive(&self, app: &App) -> bool {
+        self.0.iter().all(|pulse| pulse.age(app) < HANGS_AFTER)
+    }
 }
 
 impl Daemon {
@@ -44,7 +57,7 @@ impl Daemon {
     /// Starts no more than what takes up requests. Runs that come of any wait for a daemon.
     #[must_use]
     pub fn start_to_answer(app: Arc<App>) -> Self {
-        let mut daemon = Self { app, tasks: JoinSet::new(), pulses: Vec::new() };
+        let mut daemon = Self { app, tasks: JoinSet::new(), pulses: Vec::new(), tell: Tell::default() };
         daemon.spawn(Watch::default());
         daemon
     }
@@ -52,11 +65,11 @@ impl Daemon {
     /// Starts the tasks that carry runs to their end, and nothing that makes new ones.
     #[must_use]
     pub fn start_without_planning(app: Arc<App>) -> Self {
-        let mut daemon = Self { app, tasks: JoinSet::new(), pulses: Vec::new() };
+        let mut daemon = Self { app, tasks: JoinSet::new(), pulses: Vec::new(), tell: Tell::default() };
         daemon.spawn(Submit::default());
         daemon.spawn(Track::default());
         daemon.spawn(MakeRoom::default());
-        daemon.spawn(Tell::default());
+        daemon.spawn(daemon.tell.clone());
         daemon.spawn(Watch::default());
         daemon.spawn(Restores::default());
         daemon
@@ -82,7 +95,13 @@ impl Daemon {
     /// Whether every task moves.
     #[must_use]
     pub fn is_alive(&self) -> bool {
-        self.pulses.iter().all(|pulse| pulse.age(&self.app) < HANGS_AFTER)
+        self.vital().is_alive(&self.app)
+    }
+
+    /// The signs of life of its tasks, for others to look at.
+    #[must_use]
+    pub fn vital(&self) -> Vital {
+        Vital(self.pulses.clone())
     }
 
     /// Makes no new call, awaits those under way, and says how the runs ended that ended by it.
@@ -93,7 +112,6 @@ impl Daemon {
                 self.app.fault(&error);
             }
         }
-        Tell::default().tell_all(&self.app).await;
-        restore::tell_all(&self.app).await;
+        self.tell.tell_all(&self.app).await;
     }
 }

@@ -7,12 +7,46 @@ pub mod log;
 
 use std::sync::Arc;
 
-pub use event::{Event, Fields, Kind, Level};
+use tokio::sync::watch;
+
+pub use event::{Event, Fields, Kind, Level, Say};
 
 /// Where events go.
 pub trait Report: Send + Sync {
-    /// Takes an event.
+    /// Takes an event, without waiting for anybody.
     fn report(&self, event: &Event);
+
+    /// A receipt for all that was reported so far. It is good at once where nothing waits to be written.
+    fn receipt(&self) -> Receipt {
+        Receipt::default()
+    }
+}
+
+/// Says when what was reported has been handed to where it goes.
+#[derive(Clone, Default)]
+pub struct Receipt(Vec<(u64, watch::Receiver<u64>)>);
+
+impl Receipt {
+    /// A receipt that is good once `written` has come to `number`.
+    #[must_use]
+    pub fn of(number: u64, written: watch::Receiver<u64>) -> Self {
+        Self(vec![(number, written)])
+    }
+
+    /// Whether it is good.
+    #[must_use]
+    pub fn is_good(&self) -> bool {
+        self.0.iter().all(|(number, written)| *written.borrow() >= *number)
+    }
+
+    /// Waits until it is good; for ever where what was reported has nowhere to go any more.
+    pub async fn good(self) {
+        for (number, mut written) in self.0 {
+            if written.wait_for(|written| *written >= number).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
 }
 
 /// Hands every event to several, in their order.
@@ -23,6 +57,10 @@ impl Report for Fan {
         for each in &self.0 {
             each.report(event);
         }
+    }
+
+    fn receipt(&self) -> Receipt {
+        Receipt(self.0.iter().flat_map(|each| each.receipt().0).collect())
     }
 }
 

@@ -3,6 +3,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test's helpers fail as its body does")]
 
+#[path = "daemon/check.rs"]
+mod check;
 #[path = "daemon/clocks.rs"]
 mod clocks;
 #[path = "daemon/credentials.rs"]
@@ -11,6 +13,10 @@ mod credentials;
 mod damage;
 #[path = "daemon/forecast.rs"]
 mod forecast;
+#[path = "daemon/log.rs"]
+mod log;
+#[path = "daemon/metrics.rs"]
+mod metrics;
 #[path = "daemon/online.rs"]
 mod online;
 mod process;
@@ -144,12 +150,7 @@ fn kill_9_at_ten_random_moments_leaves_exactly_one_backup_of_each_of_a_thousand_
     let mut arguments = vec!["backup", "--no-wait", "--json"];
     arguments.extend(disks.iter().map(String::as_str));
     let mut daemon = world.daemon_with_log("info");
-    // Beside a log that is read: a daemon whose log nobody takes stands still.
-    std::thread::scope(|scope| {
-        let taken_up = scope.spawn(|| world.json(&arguments));
-        daemon.until("run.planned");
-        taken_up.join().unwrap();
-    });
+    world.json(&arguments);
     let seed = u64::from(std::process::id());
     println!("seed {seed}");
     let mut random = StdRng::seed_from_u64(seed);

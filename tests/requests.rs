@@ -13,6 +13,7 @@ use cbs_backupd::journal::{
     Answer, Blocking, Change, FILE, Filter, Inventory, Journal, Request, Row, Sqlite,
 };
 use cbs_backupd::random::Random;
+use cbs_backupd::report::log::Levels;
 use cbs_backupd::report::{Event, Report};
 use cbs_backupd::tasks::requests::take_up_all;
 use jiff::Timestamp;
@@ -34,6 +35,7 @@ fn app(folder: &Path) -> Arc<App> {
         random: Random::from_seed(1),
         journal: Journal::new(Box::new(Sqlite::open(&folder.join(FILE)).unwrap()), Blocking::Inline),
         report: Arc::new(Deaf),
+        levels: Levels::default(),
         idle: Idle::default(),
     };
     App::new(parts, Settings::new(config, BTreeMap::new(), &Inventory::default()))

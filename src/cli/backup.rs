@@ -17,7 +17,6 @@ use super::{Global, table};
 use crate::config::Config;
 use crate::daemon::Daemon;
 use crate::journal::{Answer, Journal, Request, Row};
-use crate::report::log::Log;
 
 #[derive(Args)]
 pub(super) struct BackupArguments {
@@ -69,7 +68,7 @@ fn ask(global: &Global, request: Request, common: &Common) -> Outcome {
     let runtime = tokio::runtime::Runtime::new().map_err(|error| Failure::io("start", &error))?;
     runtime.block_on(async {
         let rows = match open::lock(&config.state_dir)? {
-            Taken::Ours(_lock) => by_ourselves(&config, request, common).await?,
+            Taken::Ours(_lock) => by_ourselves(global, &config, request, common).await?,
             Taken::Held(_) => by_the_daemon(&config, request, common).await?,
         };
         let shown: Vec<Shown> = rows.iter().map(Shown::of).collect();
@@ -86,9 +85,14 @@ fn ask(global: &Global, request: Request, common: &Common) -> Outcome {
 }
 
 /// Without a daemon: take the request up, and drive its runs until they have ended.
-async fn by_ourselves(config: &Arc<Config>, request: Request, common: &Common) -> Result<Vec<Row>, Failure> {
+async fn by_ourselves(
+    global: &Global,
+    config: &Arc<Config>,
+    request: Request,
+    common: &Common,
+) -> Result<Vec<Row>, Failure> {
     let Opened { app, .. } =
-        open::app(Arc::clone(config), open::clock(), Arc::new(Log), open::environment()).await?;
+        open::app(Arc::clone(config), open::clock(), global.ears(), open::environment()).await?;
     let journal = app.parts.journal.clone();
     let number = submit(&journal, request, common.request_id.clone()).await?;
     let daemon = Daemon::start_without_planning(app);

@@ -19,7 +19,6 @@ use crate::app::App;
 use crate::config::Config;
 use crate::daemon::Daemon;
 use crate::journal::{Answer, Change, Journal, Listed, Request, Which};
-use crate::report::log::Log;
 
 /// How often the journal is asked.
 const EVERY: Duration = Duration::from_millis(200);
@@ -126,7 +125,7 @@ pub(super) fn ask_for(global: &Global, request: Request) -> Result<Answer, Failu
     let runtime = tokio::runtime::Runtime::new().map_err(|error| Failure::io("start", &error))?;
     runtime.block_on(async {
         match open::lock(&config.state_dir)? {
-            Taken::Ours(_lock) => by_ourselves(&config, request).await,
+            Taken::Ours(_lock) => by_ourselves(global, &config, request).await,
             Taken::Held(_) => {
                 let journal = Journal::open(&config.state_dir).map_err(|error| Failure::journal(&error))?;
                 answer(&journal, request, || open::is_held(&config.state_dir)).await
@@ -135,9 +134,9 @@ pub(super) fn ask_for(global: &Global, request: Request) -> Result<Answer, Failu
     })
 }
 
-async fn by_ourselves(config: &Arc<Config>, request: Request) -> Result<Answer, Failure> {
+async fn by_ourselves(global: &Global, config: &Arc<Config>, request: Request) -> Result<Answer, Failure> {
     let Opened { app, .. } =
-        open::app(Arc::clone(config), open::clock(), Arc::new(Log), open::environment()).await?;
+        open::app(Arc::clone(config), open::clock(), global.ears(), open::environment()).await?;
     let journal = app.parts.journal.clone();
     let daemon = Daemon::start_for_retention(Arc::clone(&app));
     let answered = tokio::select! {

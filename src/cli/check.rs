@@ -27,7 +27,7 @@ pub(super) fn check(global: &Global, arguments: &Arguments) -> Outcome {
     let config = open::config(&global.config)?;
     let now = open::clock().wall();
     let fleet = open::fleet(&config)?;
-    let online = arguments.online.then(|| online::ask(&config)).transpose()?;
+    let online = arguments.online.then(|| online::ask(global, &config)).transpose()?;
     let exit = online.as_ref().map_or(Exit::Good, |jobs| online::exit(jobs));
     // In the order of the jobs.
     let of = |index: usize| online.as_ref().and_then(|jobs| jobs.get(index));

@@ -23,6 +23,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::daemon::Daemon;
 use crate::heartbeat::Heartbeat;
 use crate::journal::{Filter, Row};
+use crate::report::log::Levels;
 use watch::Watcher;
 
 /// How long the night may last before the demo gives up.
@@ -79,7 +80,8 @@ async fn play(disks: u32, state_dir: PathBuf) -> Outcome {
     let watcher = Arc::new(Watcher::new(u64::from(disks)));
     let environment = night.environment();
     let Opened { app, .. } =
-        open::app(Arc::new(config), Arc::clone(&clock), watcher.clone(), environment).await?;
+        open::app(Arc::new(config), Arc::clone(&clock), (watcher.clone(), Levels::default()), environment)
+            .await?;
     let daemon = Daemon::start(Arc::clone(&app));
     let heartbeat =
         Heartbeat::start(&app).await.map_err(|error| Failure::io("start the heartbeat", &error))?;

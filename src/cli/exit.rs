@@ -16,6 +16,8 @@ pub enum Exit {
     Late = 1,
     /// The command line makes no sense.
     Usage = 2,
+    /// `status --check`: unknown; it follows Nagios, whose other codes are numbered as above.
+    CheckUnknown = 3,
     /// Input or output failed.
     InputOutput = 74,
     /// Another daemon holds the journal.
@@ -25,12 +27,18 @@ pub enum Exit {
 }
 
 impl Exit {
+    /// `status --check`: a warning.
+    pub(super) const CHECK_WARNING: Self = Self::Late;
+    /// `status --check`: critical.
+    pub(super) const CHECK_CRITICAL: Self = Self::Usage;
+
     /// What it says of a command in general.
     pub(super) fn meaning(self) -> &'static str {
         match self {
             Self::Good => "All is well.",
             Self::Late => "Something is late or failed.",
             Self::Usage => "The command line, or what it asks for, makes no sense; nothing was done.",
+            Self::CheckUnknown => "With --check: how it stands cannot be told.",
             Self::InputOutput => "Input or output failed, the journal's included.",
             Self::Held => "Another daemon holds the journal.",
             Self::BadConfiguration => "The configuration is faulty; every mistake was said.",

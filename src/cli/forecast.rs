@@ -45,7 +45,7 @@ pub(super) struct Arguments {
     json: bool,
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let span: SignedDuration = text.parse().map_err(|_| "a duration such as `90s` or `5m`".to_owned())?;
     Duration::try_from(span).map_err(|_| "a duration that is not negative".to_owned())
 }

@@ -203,16 +203,19 @@ pub(super) const PAGES: &[Page] = &[
         command: "status",
         text: &[
             "Shows whether a daemon runs, and of every job how old its last good backup is (of its disks, the one that is worst off) and when it is next due; then what a person should look at: runs that are past `start_within` and have not ended, last runs that failed, good backups that are older than the job's `objective`.",
+            "With `--check` it is a plugin for Nagios and Icinga: one line with figures, and exit codes of its own.",
             READS,
         ],
         examples: &[
             ("How everything stands:", "cbs-backupd status"),
+            ("For Nagios or Icinga, one job alone:", "cbs-backupd status --check --job db-nightly"),
             ("For a script: only what is late:", "cbs-backupd status --json | jq '.late'"),
         ],
         exits: &[
             (Exit::Good, "Nothing is late."),
-            (Exit::Late, "Something is to be looked at."),
-            USUAL,
+            (Exit::Late, "Something is to be looked at. With `--check`: a warning."),
+            (Exit::Usage, "The command line makes no sense. With `--check`: critical."),
+            (Exit::CheckUnknown, ""),
             IO,
             FAULTY,
         ],
@@ -269,6 +272,18 @@ pub(super) const PAGES: &[Page] = &[
         see: &["cbs-backupd-pause(8)", "cbs-backupd-retry(8)"],
     },
     Page {
+        command: "log-level",
+        text: &[
+            "Shows what a running daemon logs, or changes it without a restart: for a time, or until the daemon ends. Nothing is written to the configuration.",
+        ],
+        examples: &[
+            ("See more for ten minutes:", "cbs-backupd log-level debug --for 10m"),
+            ("Back to what the configuration says:", "cbs-backupd log-level --reset"),
+        ],
+        exits: &[GOOD, (Exit::Late, "No daemon runs."), USUAL, IO, FAULTY],
+        see: &["cbs-backupd-run(8)", "cbs-backupd-config(5)", "journalctl(1)"],
+    },
+    Page {
         command: "demo",
         text: &[
             "Starts a simulated cloud on loopback that misbehaves in many ways, lets the daemon make a night's backups against it, and ends with a table. It touches nothing outside a temporary folder.",
@@ -323,6 +338,10 @@ pub(super) const SIGNALS: &[(&str, &str)] = &[
 pub(super) const ENVIRONMENT: &[(&str, &str)] = &[
     ("CBS_BACKUPD_CONFIG", "The configuration file, as `--config`."),
     ("CBS_BACKUPD_LOG", "What is logged, as `--log-level`."),
+    (
+        "JOURNAL_STREAM",
+        "Set by systemd where standard error goes to its journal: the log is then written there with its fields.",
+    ),
     (
         "CBS_BACKUPD__PATH__OF__KEY",
         "Any single value of the configuration outside `jobs`, laid over the file's: CBS_BACKUPD__SETTLE=10m, CBS_BACKUPD__TARGETS__DEFAULT__RATE_LIMIT=10.",

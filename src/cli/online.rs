@@ -10,18 +10,17 @@ use serde_json::{Value, json};
 
 use super::exit::{Exit, Failure};
 use super::open::{self, Opened, Taken};
-use super::{request, table};
+use super::{Global, request, table};
 use crate::config::Config;
 use crate::daemon::Daemon;
 use crate::journal::{Answer, Change, Inspected, Journal, Request, ToInspect};
 use crate::report::counted;
-use crate::report::log::Log;
 
 /// Targets that do not answer take their time-out each.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(600);
 
 /// Asks the cloud.
-pub(super) fn ask(config: &Arc<Config>) -> Result<Vec<Inspected>, Failure> {
+pub(super) fn ask(global: &Global, config: &Arc<Config>) -> Result<Vec<Inspected>, Failure> {
     let jobs = config.jobs.iter().map(|job| ToInspect {
         job: job.name.clone(),
         target: job.target.clone(),
@@ -33,7 +32,7 @@ pub(super) fn ask(config: &Arc<Config>) -> Result<Vec<Inspected>, Failure> {
         match open::lock(&config.state_dir)? {
             Taken::Ours(_lock) => {
                 let Opened { app, .. } =
-                    open::app(Arc::clone(config), open::clock(), Arc::new(Log), open::environment()).await?;
+                    open::app(Arc::clone(config), open::clock(), global.ears(), open::environment()).await?;
                 let journal = app.parts.journal.clone();
                 let daemon = Daemon::start_to_answer(app);
                 let answer = through(&journal, body).await;

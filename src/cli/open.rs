@@ -17,6 +17,7 @@ use crate::fleet::Fleet;
 use crate::journal::{self, Inventory, Journal, Sqlite, Store as _};
 use crate::random::Random;
 use crate::report::Report;
+use crate::report::log::Levels;
 
 /// The process's environment, as configuration and credentials read it.
 pub(super) fn environment() -> BTreeMap<String, String> {
@@ -90,7 +91,7 @@ pub(super) struct Opened {
 pub(super) async fn app(
     config: Arc<Config>,
     clock: Arc<dyn Clock>,
-    report: Arc<dyn Report>,
+    (report, levels): (Arc<dyn Report>, Levels),
     environment: BTreeMap<String, String>,
 ) -> Result<Opened, Failure> {
     let journal = Journal::open(&config.state_dir).map_err(|error| Failure::journal(&error))?;
@@ -98,7 +99,8 @@ pub(super) async fn app(
     let random = Random::from_system();
     let clouds = Clouds::new(Arc::clone(&clock), environment, config.guard, random.draw());
     let settings = settings(&config, &clouds, &journal).await?;
-    let parts = Parts { time: Time::new(clock, epoch), random, journal, report, idle: Idle::default() };
+    let parts =
+        Parts { time: Time::new(clock, epoch), random, journal, report, levels, idle: Idle::default() };
     Ok(Opened { app: App::new(parts, settings), clouds })
 }
 

@@ -19,7 +19,6 @@ use super::{Global, table};
 use crate::config::Config;
 use crate::daemon::Daemon;
 use crate::journal::{Answer, Journal, Request, RestoreAsk, RestoreRow};
-use crate::report::log::Log;
 
 #[derive(Args)]
 pub(super) struct Arguments {
@@ -102,7 +101,7 @@ pub(super) fn restore(global: &Global, arguments: Arguments) -> Outcome {
             Taken::Ours(lock) => {
                 let (clock, environment) = (open::clock(), open::environment());
                 let Opened { app, .. } =
-                    open::app(Arc::clone(&config), clock, Arc::new(Log), environment).await?;
+                    open::app(Arc::clone(&config), clock, global.ears(), environment).await?;
                 let journal = app.parts.journal.clone();
                 (Way::Ourselves(lock, Daemon::start_without_planning(app)), journal)
             }

@@ -14,8 +14,8 @@ use crate::cloud;
 use crate::config::Config;
 use crate::daemon::Daemon;
 use crate::heartbeat::Heartbeat;
-use crate::report::log::Log;
-use crate::report::{Event, Fan, Kind, Report as _, counted};
+use crate::metrics::{Counters, Endpoint, Listener, Progress};
+use crate::report::{Event, Fan, Kind, Report, counted};
 
 /// How often systemd is told that all is well, at least.
 const ALIVE_EVERY: Duration = Duration::from_secs(10);
@@ -37,10 +37,15 @@ pub(super) fn run(global: &Global) -> Outcome {
 }
 
 async fn serve(global: &Global, config: Arc<Config>) -> Outcome {
-    say_first(&config, global);
-    let report = Arc::new(Fan(vec![Arc::new(Log)]));
+    let (log, levels) = global.ears();
+    levels.configure(&config.log_level);
+    let (counters, progress) = (Arc::<Counters>::default(), Arc::<Progress>::default());
+    let report: Arc<dyn Report> =
+        Arc::new(Fan(vec![log, Arc::clone(&counters) as _, Arc::clone(&progress) as _]));
+    say_first(&config, global, &*report);
+    let ears = (report, levels);
     let Opened { app, clouds } =
-        open::app(Arc::clone(&config), open::clock(), report, open::environment()).await?;
+        open::app(Arc::clone(&config), open::clock(), ears, open::environment()).await?;
     let signals =
         (signal(SignalKind::terminate()), signal(SignalKind::interrupt()), signal(SignalKind::hangup()));
     let (Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup)) = signals else {
@@ -49,6 +54,9 @@ async fn serve(global: &Global, config: Arc<Config>) -> Outcome {
     let daemon = Daemon::start(Arc::clone(&app));
     let heartbeat =
         Heartbeat::start(&app).await.map_err(|error| Failure::io("start the heartbeat", &error))?;
+    let endpoint = Endpoint::new(Arc::clone(&app), counters, progress, daemon.vital());
+    let mut listener = Listener::new(endpoint);
+    listener.follow(app.settings().config.metrics.as_ref()).await;
     app.say(&Event::new(Kind::DaemonReady, size(&app.settings())));
     notify(&[NotifyState::Ready]);
 
@@ -57,7 +65,10 @@ async fn serve(global: &Global, config: Arc<Config>) -> Outcome {
         tokio::select! {
             () = next(&mut terminate) => break,
             () = next(&mut interrupt) => break,
-            () = next(&mut hangup) => reload(global, &app, &clouds).await,
+            () = next(&mut hangup) => {
+                reload(global, &app, &clouds).await;
+                listener.follow(app.settings().config.metrics.as_ref()).await;
+            }
             _ = alive.tick() => {
                 let status = status(&app).await;
                 if daemon.is_alive() {
@@ -70,6 +81,7 @@ async fn serve(global: &Global, config: Arc<Config>) -> Outcome {
     app.say(&Event::new(Kind::DaemonStopping, "no new call is made; those under way are awaited"));
     daemon.stop().await;
     heartbeat.stop().await;
+    listener.stop().await;
     Ok(Exit::Good)
 }
 
@@ -81,7 +93,7 @@ async fn next(signal: &mut Signal) {
 }
 
 /// The first line: what is running, by which rules of time, and how it reaches the cloud.
-fn say_first(config: &Config, global: &Global) {
+fn say_first(config: &Config, global: &Global, report: &dyn Report) {
     let zones = crate::zones::in_force();
     let proxies = cloud::proxies(config);
     let through = if proxies.is_empty() { "no proxy".to_owned() } else { proxies.join(", ") };
@@ -92,9 +104,9 @@ fn say_first(config: &Config, global: &Global) {
         config.state_dir.display(),
         zones.text,
     );
-    Log.report(&Event::new(Kind::DaemonStarting, message));
+    report.report(&Event::new(Kind::DaemonStarting, message));
     if let Some(warning) = &zones.warning {
-        Log.report(&Event::new(Kind::ZonesOld, warning.clone()));
+        report.report(&Event::new(Kind::ZonesOld, warning.clone()));
     }
 }
 
@@ -123,6 +135,7 @@ async fn reload(global: &Global, app: &App, clouds: &cloud::Clouds) {
         settings.clouds.entry(name.clone()).or_insert_with(|| cloud.clone());
     }
     let size = size(&settings);
+    app.say_level(app.parts.levels.configure(&settings.config.log_level));
     app.replace_settings(settings);
     app.say(&Event::new(Kind::DaemonReloaded, size));
 }

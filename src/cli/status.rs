@@ -1,9 +1,11 @@
-//! `status`: how every job stands, from the journal, with or without a daemon.
+//! `status`: how every job stands, from the journal, with or without a daemon; for people, programs and Nagios.
+
+mod check;
 
 use std::collections::BTreeMap;
 
-use backup_core::run::State;
-use backup_core::{DiskId, JobName};
+use backup_core::freshness::Trouble;
+use backup_core::{DiskId, JobName, RunId};
 use clap::Args;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
@@ -11,14 +13,21 @@ use serde::Serialize;
 use super::exit::{Exit, Failure, Outcome};
 use super::history::Shown;
 use super::{Global, open, table};
-use crate::config::{Config, Job};
-use crate::journal::{Row, Standing, Store as _, Subject};
+use crate::config::Config;
+use crate::journal::{JournalError, Row, Sqlite, Store as _, Subject};
+use crate::standings::{DiskStands, JobStands, Standings};
 
 #[derive(Args)]
 pub(super) struct Arguments {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    /// One line and an exit code for Nagios and Icinga: 0 good, 1 warning, 2 critical, 3 unknown
+    #[arg(long, conflicts_with = "json")]
+    check: bool,
+    /// With --check: this job alone
+    #[arg(long, value_name = "JOB", requires = "check")]
+    job: Option<JobName>,
 }
 
 /// What `status --json` prints (`docs/stability.md`).
@@ -51,27 +60,21 @@ struct Late {
 }
 
 pub(super) fn status(global: &Global, arguments: &Arguments) -> Outcome {
+    if arguments.check {
+        return check::check(global, arguments.job.as_ref());
+    }
     let config = open::config(&global.config)?;
     let now = open::clock().wall();
     let running = open::is_held(&config.state_dir);
-    let failed = |error| Failure::io("read the journal", &error);
-    let fleet = open::fleet(&config)?;
-    let (standings, waiting, open, pauses) = match open::journal_to_read(&config)? {
-        Some(journal) => (
-            journal.standings().map_err(failed)?,
-            journal.waiting().map_err(failed)?,
-            journal.open_counts().map_err(failed)?,
-            journal.pauses().map_err(failed)?,
-        ),
-        None => Default::default(),
-    };
-    let late = late(&config, &standings, &waiting, now);
+    let (journal, standings) = standings(&config, now)?;
+    let failed = |error| Failure::journal(&error);
     let status = Status {
         running,
-        jobs: config.jobs.iter().map(|job| job_status(job, fleet.of(&job.name).len(), &standings)).collect(),
-        open: open.into_iter().collect(),
-        late,
-        paused: pauses
+        jobs: standings.jobs.iter().map(job_status).collect(),
+        open: journal.open_counts().map_err(failed)?.into_iter().collect(),
+        late: late(&journal, &standings).map_err(failed)?,
+        paused: standings
+            .pauses
             .iter()
             .map(|(subject, since)| match subject {
                 Subject::Job(job) => format!("job {job} since {since}"),
@@ -87,59 +90,57 @@ pub(super) fn status(global: &Global, arguments: &Arguments) -> Outcome {
     Ok(if status.late.is_empty() { Exit::Good } else { Exit::Late })
 }
 
-fn job_status(job: &Job, disks: usize, standings: &[Standing]) -> JobStatus {
-    let of_job: Vec<&Standing> =
-        standings.iter().filter(|standing| standing.watermark.job == job.name).collect();
-    let good: Vec<Timestamp> =
-        of_job.iter().filter_map(|standing| standing.last_good.map(|(at, _)| at)).collect();
-    let without_good = disks.saturating_sub(good.len());
+/// The journal, an empty one where none was ever written, and how everything stands by it.
+fn standings(config: &Config, now: Timestamp) -> Result<(Sqlite, Standings), Failure> {
+    let failed = |error| Failure::journal(&error);
+    let fleet = open::fleet(config)?;
+    let journal = open::journal_to_read(config)?.map_or_else(Sqlite::in_memory, Ok).map_err(failed)?;
+    let standings = Standings::read(&journal, config, &fleet, now).map_err(failed)?;
+    Ok((journal, standings))
+}
+
+fn job_status(stands: &JobStands) -> JobStatus {
     JobStatus {
-        job: job.name.to_string(),
-        disks,
-        next_due: of_job.iter().filter_map(|standing| standing.watermark.next_due).min(),
-        last_good: good.into_iter().min().filter(|_| without_good == 0),
-        without_good,
+        job: stands.job.to_string(),
+        disks: stands.disks.len(),
+        next_due: stands.next_due,
+        last_good: stands.last_good(),
+        without_good: stands.count(|disk| disk.last_good.is_none()),
     }
 }
 
-/// Runs past their time, last runs that failed, good backups older than the job's objective.
-fn late(config: &Config, standings: &[Standing], waiting: &[Row], now: Timestamp) -> Vec<Late> {
+/// What to look at: runs past their time, and what speaks against disks. A pause is somebody's wish.
+fn late(journal: &Sqlite, standings: &Standings) -> Result<Vec<Late>, JournalError> {
     let entry = |job: &JobName, disk: &DiskId, why: String, row: Option<&Row>| Late {
         job: job.to_string(),
         disk_id: disk.to_string(),
         why,
         run: row.map(Shown::of),
     };
-    let mut late: Vec<Late> = waiting
-        .iter()
-        .filter(|row| row.run.deadline() < now)
-        .map(|row| {
-            entry(&row.run.id.job, &row.run.id.disk, "past start_within, not ended".to_owned(), Some(row))
-        })
-        .collect();
-    for Standing { watermark, last, last_good } in standings {
-        if let Some(row) = last
-            && let State::Failed { why, .. } = &row.run.state
-        {
-            late.push(entry(&watermark.job, &watermark.disk, format!("last run failed: {why}"), Some(row)));
-        }
-        let objective =
-            config.jobs.iter().find(|job| job.name == watermark.job).and_then(|job| job.objective);
-        if let Some(objective) = objective.and_then(|objective| SignedDuration::try_from(objective).ok()) {
-            match last_good {
-                Some((at, _)) if now.duration_since(*at) > objective => {
-                    let age = whole_minutes(now.duration_since(*at));
-                    let why = format!("last good backup is {age:#} old, objective {objective:#}");
-                    late.push(entry(&watermark.job, &watermark.disk, why, None));
+    let mut late = Vec::new();
+    for run in &standings.late {
+        let row = journal.run(run)?;
+        late.push(entry(&run.job, &run.disk, Trouble::Late.to_string(), row.as_ref()));
+    }
+    for JobStands { job, disks, .. } in &standings.jobs {
+        for DiskStands { disk, last, freshness, .. } in disks {
+            for trouble in &freshness.troubles {
+                match (trouble, last) {
+                    (Trouble::Paused, _) => {}
+                    (Trouble::Late, _)
+                        if standings.late.iter().any(|run| run.job == *job && run.disk == *disk) => {}
+                    (Trouble::Failed { .. }, Some(due)) => {
+                        let id = RunId { job: job.clone(), disk: disk.clone(), due: *due };
+                        let row = journal.run(&id)?;
+                        let reason = row.as_ref().and_then(|row| row.run.state.reason()).unwrap_or_default();
+                        late.push(entry(job, disk, format!("{trouble}: {reason}"), row.as_ref()));
+                    }
+                    _ => late.push(entry(job, disk, trouble.to_string(), None)),
                 }
-                None if last.is_some() => {
-                    late.push(entry(&watermark.job, &watermark.disk, "no good backup yet".to_owned(), None));
-                }
-                _ => {}
             }
         }
     }
-    late
+    Ok(late)
 }
 
 fn whole_minutes(age: SignedDuration) -> SignedDuration {

@@ -14,10 +14,10 @@ use crate::zones;
 pub(super) const NAME: &str = "a name of 1 to 32 lower-case letters, digits and hyphens";
 
 /// Keys that are easily put one level too high or too low, with their place.
-const PLACES: [(&str, &[&str]); 6] = [
+const PLACES: [(&str, &[&str]); 7] = [
     (
         "at the top of the file",
-        &["owner", "state_dir", "settle", "history_keep", "discover_every", "guard", "retry"],
+        &["owner", "state_dir", "settle", "history_keep", "discover_every", "guard", "retry", "metrics"],
     ),
     ("in a target", &["region", "endpoint", "credentials", "rate_limit", "connect_timeout", "call_timeout"]),
     (
@@ -39,6 +39,7 @@ const PLACES: [(&str, &[&str]); 6] = [
     ),
     ("under `schedule`", &["cron", "missed", "start_within", "spread", "together", "blackout"]),
     ("under `select`", &["tags", "any_tags", "zone", "project", "instance", "usage", "state"]),
+    ("under `metrics`", &["listen", "per_disk"]),
     ("under `keep`", &["last", "within", "hourly", "daily", "weekly", "monthly", "yearly"]),
 ];
 
@@ -169,6 +170,15 @@ pub(super) fn text(node: &Node) -> Result<&str, Expected> {
     match &node.value {
         Value::Text(text) => Ok(text),
         _ => Err("a text".to_owned()),
+    }
+}
+
+/// Yes or no.
+pub(super) fn flag(node: &Node) -> Result<bool, Expected> {
+    match text(node) {
+        Ok("true") => Ok(true),
+        Ok("false") => Ok(false),
+        _ => Err("`true` or `false`".to_owned()),
     }
 }
 

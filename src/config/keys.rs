@@ -5,6 +5,7 @@
 //! readers and `config/config.yaml` say the same.
 
 use super::one_of;
+use crate::report::log::Filter;
 
 /// What a key may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,11 +128,27 @@ pub const SECTIONS: &[Section] = &[
                 "How often the disks that jobs select are listed."),
             key("guard", Duration("0ms", "1s"), Is("1ms"),
                 "Added between two calls of one action, so that the network's jitter cannot push more than `rate_limit` of them into a second at the server. Read at start alone."),
+            key("log", Other("a mapping with `level`"), Is("{ level: info }"), "What the daemon logs."),
+            key("metrics", Other("a mapping"), Means("no metrics"), "Where a monitoring system finds metrics, /healthz and /readyz. Nothing listens unless this is there; `{}` is enough."),
             key("retry", Other("a mapping of kinds of setback"), Means("as below"),
                 "How setbacks are waited out. Read at start alone."),
             key("targets", Other("a mapping of names to targets"), Required,
                 "Accounts in regions. A name has 1 to 32 lower-case letters, digits and hyphens."),
             key("jobs", Other("a list of jobs"), Required, "What is backed up, and when."),
+        ],
+    },
+    Section {
+        path: "log",
+        about: "The log. `--log-level` and CBS_BACKUPD_LOG are over it, and `cbs-backupd log-level` is over both.",
+        keys: &[key("level", Single(Filter::EXPECTED), Is("info"), "What is logged. A reload changes it.")],
+    },
+    Section {
+        path: "metrics",
+        about: "The listener for metrics. Whoever can connect can read names, ids and times; there are no secrets, and nothing can be changed.",
+        keys: &[
+            key("listen", Single("an IP address with a port, such as `127.0.0.1:9750` or `\"[::1]:9750\"`, or `unix:` with an absolute path"), Is("127.0.0.1:9750"),
+                "Where it listens."),
+            key("per_disk", Words(&["true", "false"]), Is("true"), "Whether each disk has series of its own."),
         ],
     },
     Section {

@@ -8,7 +8,8 @@ use super::fields::{Fields, absolute, duration, or, parsed, zone_name};
 use super::mistakes::Mistakes;
 use super::targets::{self, Targets};
 use super::tree::{Node, Value};
-use super::{Config, jobs};
+use super::{Config, jobs, metrics};
+use crate::report::log::Filter;
 
 /// Reads the whole; none where too little of it makes sense. All that is wrong is in `mistakes`.
 pub(super) fn config(root: &Node, mistakes: &mut Mistakes) -> Option<Config> {
@@ -29,9 +30,17 @@ pub(super) fn config(root: &Node, mistakes: &mut Mistakes) -> Option<Config> {
     let history_keep = fields.optional("history_keep", mistakes, duration("1d", "36500d"));
     let discover_every = fields.optional("discover_every", mistakes, duration("1m", "1d"));
     let guard = or(&mut fields, "guard", Duration::from_millis(1), mistakes, duration("0ms", "1s"));
+    let log_level = match fields.node("log") {
+        Some(node) => log(node, mistakes),
+        None => Filter::default(),
+    };
     let retry = match fields.node("retry") {
         Some(node) => retry(node, mistakes),
         None => RetryPolicy::default(),
+    };
+    let metrics = match fields.node("metrics") {
+        Some(node) => metrics::metrics(node, mistakes).map(Some),
+        None => Some(None),
     };
     let targets =
         required_section(&mut fields, "targets", "targets: { default: { region: ap-guangzhou } }", mistakes)
@@ -55,8 +64,10 @@ pub(super) fn config(root: &Node, mistakes: &mut Mistakes) -> Option<Config> {
         settle: settle?,
         history_keep: history_keep?,
         discover_every: discover_every?,
+        log_level,
         guard: guard?,
         retry,
+        metrics: metrics?,
         targets,
         jobs: jobs?,
     })
@@ -73,6 +84,16 @@ fn required_section<'n>(
         mistakes.add(fields.place(), format!("`{key}` is missing; expected such as `{example}`"));
     }
     node
+}
+
+/// What is logged; the default where that cannot be read, which is said.
+fn log(node: &Node, mistakes: &mut Mistakes) -> Filter {
+    let Some(mut fields) = Fields::of(node, "a mapping with `level`", mistakes) else {
+        return Filter::default();
+    };
+    let level = or(&mut fields, "level", Filter::default(), mistakes, parsed(Filter::EXPECTED));
+    fields.finish(mistakes);
+    level.unwrap_or_default()
 }
 
 fn retry(node: &Node, mistakes: &mut Mistakes) -> RetryPolicy {

@@ -35,11 +35,30 @@ pub enum Request {
     Restore(RestoreAsk),
     /// What the jobs' disks may hold.
     Quotas,
+    /// What is logged.
+    LogLevel(LogAsk),
     /// Which disks these are, by the cloud: of jobs that need not be in force.
     Inspect {
         /// The jobs.
         jobs: Vec<ToInspect>,
     },
+}
+
+/// What is asked about what is logged.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "log", rename_all = "snake_case")]
+pub enum LogAsk {
+    /// What is it?
+    Show,
+    /// This, from now on.
+    Set {
+        /// The filter, as text.
+        filter: String,
+        /// For so many milliseconds; where none are said, until the daemon ends.
+        for_ms: Option<u64>,
+    },
+    /// What the configuration says.
+    Reset,
 }
 
 /// What a disk may hold.
@@ -187,6 +206,11 @@ pub enum Answer {
     Fleet {
         /// The jobs.
         jobs: Vec<Inspected>,
+    },
+    /// This is logged.
+    Logged {
+        /// In words: the filter, by whom, and until when.
+        what: String,
     },
     /// It cannot be done.
     Refused {

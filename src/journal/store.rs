@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use backup_core::freshness::Ended;
 use backup_core::restore::Restore;
 use backup_core::retention::PointId;
 use backup_core::selection::Member;
@@ -240,6 +241,8 @@ pub enum Change {
     Unlist(Vec<JobName>),
     /// The jobs of another priority than the usual one, and by how much they are above it: these, and no others.
     Priorities(Vec<(JobName, i64)>),
+    /// What the disks of a target were seen to hold: these, and no others.
+    Shelves(TargetName, Vec<SeenShelf>),
     /// A command's request.
     Request {
         /// A repeat with the same id is left out.
@@ -268,6 +271,19 @@ pub enum Change {
     Heard(i64),
 }
 
+/// What a disk was last seen to hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SeenShelf {
+    /// The disk.
+    pub disk: DiskId,
+    /// How many backup points it may have.
+    pub quota: u64,
+    /// How many it has, by whoever.
+    pub count: u64,
+    /// The job for which that will not do.
+    pub short: Option<JobName>,
+}
+
 /// A backup that was to be deleted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Deletion {
@@ -286,6 +302,26 @@ pub enum Subject {
     Job(JobName),
     /// All runs on a disk.
     Disk(DiskId),
+}
+
+impl Subject {
+    /// The job, if it is one.
+    #[must_use]
+    pub fn job(&self) -> Option<&JobName> {
+        match self {
+            Self::Job(job) => Some(job),
+            Self::Disk(_) => None,
+        }
+    }
+
+    /// The disk, if it is one.
+    #[must_use]
+    pub fn disk(&self) -> Option<&DiskId> {
+        match self {
+            Self::Job(_) => None,
+            Self::Disk(disk) => Some(disk),
+        }
+    }
 }
 
 /// Which runs `history` shows.
@@ -320,15 +356,19 @@ pub struct Gap {
     pub begin_told: bool,
 }
 
-/// How a job on a disk stands.
+/// What the journal knows of a job on a disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Standing {
-    /// The watermark.
-    pub watermark: Watermark,
-    /// The last run that ended, if any.
-    pub last: Option<Row>,
-    /// When the last completed run's backup was seen NORMAL, and its due instant.
-    pub last_good: Option<(Timestamp, Timestamp)>,
+    /// The job.
+    pub job: JobName,
+    /// The disk.
+    pub disk: DiskId,
+    /// The next due instant that was not planned; none while nothing may be planned yet.
+    pub next_due: Option<Timestamp>,
+    /// The due instant of the last run that ended, and how it did.
+    pub last: Option<(Timestamp, Ended)>,
+    /// When the last completed run's backup was seen NORMAL; of a run of a journal that was lost, its due instant.
+    pub last_good: Option<Timestamp>,
 }
 
 /// Why the journal could not do it.
@@ -447,8 +487,12 @@ pub trait Store: Send {
     fn inventory(&self) -> Result<Inventory, JournalError>;
     /// The same of one job.
     fn held(&self, job: &JobName) -> Result<Option<Held>, JournalError>;
-    /// How each job stands on each disk.
+    /// Until when an attempt of each waiting run may begin.
+    fn deadlines(&self) -> Result<Vec<(RunId, Timestamp)>, JournalError>;
+    /// What is known of each job on each disk.
     fn standings(&self) -> Result<Vec<Standing>, JournalError>;
+    /// What the disks of each target were last seen to hold.
+    fn shelves(&self) -> Result<Vec<(TargetName, SeenShelf)>, JournalError>;
     /// Requests without an answer.
     fn open_requests(&self) -> Result<Vec<(i64, Request)>, JournalError>;
     /// A request's number by its id.

@@ -20,8 +20,22 @@ pub enum Level {
     Error,
 }
 
+/// How often it is written to the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Say {
+    /// Each time, as long as the log is taken.
+    Each,
+    /// The same with the same cause on the same subject at growing intervals: it says what goes on, not that something has
+    /// changed.
+    Sparingly,
+    /// Each time: it stays in an outbox of the journal until it is written.
+    Owed,
+    /// Each time, whatever the filter: it says what the log leaves out.
+    Always,
+}
+
 macro_rules! kinds {
-    ($($(#[$doc:meta])* $kind:ident = $name:literal, $level:ident;)*) => {
+    ($($(#[$doc:meta])* $kind:ident = $name:literal, $level:ident, $say:ident, [$($fields:expr),*];)*) => {
         /// What happened.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum Kind {
@@ -43,115 +57,144 @@ macro_rules! kinds {
             pub fn level(self) -> Level {
                 match self { $(Self::$kind => Level::$level,)* }
             }
+
+            /// How often it is written to the log.
+            #[must_use]
+            pub fn said(self) -> Say {
+                match self { $(Self::$kind => Say::$say,)* }
+            }
+
+            /// The fields that it may have besides its name and message.
+            pub fn fields(self) -> impl Iterator<Item = &'static str> {
+                let groups: &[&[&str]] = match self { $(Self::$kind => &[$($fields),*],)* };
+                let repeated = (self.said() == Say::Sparingly).then_some("repeated");
+                groups.iter().copied().flatten().copied().chain(repeated)
+            }
         }
     };
 }
 
+/// The identity of a run.
+const RUN: &[&str] = &["job", "disk_id", "due", "run"];
+/// What its row has from the beginning,
+const ROW: &[&str] = &["backup_name", "target"];
+/// and what came in the way of its last attempt.
+const SETBACK: &[&str] = &["attempt", "code", "class"];
+
+// Name, level, how often it is said, fields.
 kinds! {
     /// The first line: version, time-zone data, configuration.
-    DaemonStarting = "daemon.starting", Info;
+    DaemonStarting = "daemon.starting", Info, Each, [];
     /// Everything is in place; due backups will be made.
-    DaemonReady = "daemon.ready", Info;
+    DaemonReady = "daemon.ready", Info, Each, [];
     /// A new configuration is in force.
-    DaemonReloaded = "daemon.reloaded", Info;
+    DaemonReloaded = "daemon.reloaded", Info, Each, [];
     /// A new configuration is faulty; the old one stays in force.
-    DaemonReloadRejected = "daemon.reload_rejected", Error;
+    DaemonReloadRejected = "daemon.reload_rejected", Error, Each, [];
     /// No new call is made; those under way are awaited.
-    DaemonStopping = "daemon.stopping", Info;
+    DaemonStopping = "daemon.stopping", Info, Each, [];
     /// A task met something that should not be; it goes on.
-    DaemonFault = "daemon.fault", Error;
+    DaemonFault = "daemon.fault", Error, Sparingly, [];
     /// A due instant has become a run.
-    RunPlanned = "run.planned", Info;
+    RunPlanned = "run.planned", Info, Each, [];
     /// A run ended without a backup, for a reason that is not a failure of the cloud.
-    RunSkipped = "run.skipped", Warn;
+    RunSkipped = "run.skipped", Warn, Owed, [];
     /// An attempt: the intent is durable, the call leaves.
-    BackupRequested = "backup.requested", Info;
+    BackupRequested = "backup.requested", Info, Each, [];
     /// The cloud took it on.
-    BackupAccepted = "backup.accepted", Info;
+    BackupAccepted = "backup.accepted", Info, Each, [];
     /// An attempt surely created nothing; another follows.
-    BackupRetry = "backup.retry", Warn;
+    BackupRetry = "backup.retry", Warn, Sparingly, [];
     /// An attempt may have created a backup; it is looked for.
-    BackupAmbiguous = "backup.ambiguous", Warn;
+    BackupAmbiguous = "backup.ambiguous", Warn, Each, [];
     /// A backup whose reply was lost was found by its name.
-    BackupAdopted = "backup.adopted", Info;
+    BackupAdopted = "backup.adopted", Info, Each, [];
     /// The cloud says NORMAL: the run is done.
-    BackupCompleted = "backup.completed", Info;
+    BackupCompleted = "backup.completed", Info, Owed, [];
     /// The run ended without a backup that counts.
-    BackupFailed = "backup.failed", Error;
+    BackupFailed = "backup.failed", Error, Owed, [];
     /// An accepted backup is gone before it was NORMAL, or the last good one of a disk is.
-    BackupVanished = "backup.vanished", Warn;
+    BackupVanished = "backup.vanished", Warn, Each, [];
     /// A backup became NORMAL after its run had failed: it counts.
-    BackupLate = "backup.late", Warn;
+    BackupLate = "backup.late", Warn, Owed, [];
     /// A completed backup is no longer in the cloud; others of the disk are.
-    BackupGone = "backup.gone", Info;
+    BackupGone = "backup.gone", Info, Each, [];
     /// A backup of the cloud bears the name of a run that did not make it.
-    OwnerConflict = "owner.conflict", Error;
+    OwnerConflict = "owner.conflict", Error, Sparingly, [];
     /// Journal and cloud could not be compared.
-    ReconcileFailed = "reconcile.failed", Warn;
+    ReconcileFailed = "reconcile.failed", Warn, Each, [];
     /// They are compared again.
-    ReconcileRecovered = "reconcile.recovered", Info;
+    ReconcileRecovered = "reconcile.recovered", Info, Each, [];
     /// A job selects a disk that it did not select before.
-    DiskJoined = "disk.joined", Info;
+    DiskJoined = "disk.joined", Info, Each, [];
     /// A job no longer selects a disk.
-    DiskLeft = "disk.left", Warn;
+    DiskLeft = "disk.left", Warn, Each, [];
     /// A listing would take so many disks away from a job that it is not believed: all stay.
-    DiscoverRefused = "discover.refused", Error;
+    DiscoverRefused = "discover.refused", Error, Each, [];
     /// Disks could not be listed: jobs keep those that they have.
-    DiscoverFailed = "discover.failed", Warn;
+    DiscoverFailed = "discover.failed", Warn, Each, [];
     /// They are listed, or believed, again.
-    DiscoverRecovered = "discover.recovered", Info;
+    DiscoverRecovered = "discover.recovered", Info, Each, [];
     /// Two backups of one run exist.
-    BackupTwin = "backup.twin", Warn;
+    BackupTwin = "backup.twin", Warn, Sparingly, [];
     /// A disk is to be put back to a backup: the intent is durable, the call leaves.
-    RestoreRequested = "restore.requested", Warn;
+    RestoreRequested = "restore.requested", Warn, Each, [];
     /// The disk is what it was at the backup.
-    RestoreCompleted = "restore.completed", Info;
+    RestoreCompleted = "restore.completed", Info, Owed, [];
     /// The disk may not be what it was at the backup.
-    RestoreFailed = "restore.failed", Error;
+    RestoreFailed = "restore.failed", Error, Owed, [];
     /// The disk's backup quota is full.
-    QuotaFull = "quota.full", Warn;
+    QuotaFull = "quota.full", Warn, Sparingly, [];
     /// A backup was deleted to make room for a run's.
-    QuotaFreed = "quota.freed", Warn;
+    QuotaFreed = "quota.freed", Warn, Each, [];
     /// A disk's quota does not do for what its jobs keep, or will be full.
-    QuotaWarning = "quota.warning", Warn;
+    QuotaWarning = "quota.warning", Warn, Each, [];
     /// A backup has become a snapshot, and its place on the disk is free.
-    BackupPromoted = "backup.promoted", Info;
+    BackupPromoted = "backup.promoted", Info, Each, [];
     /// A disk has no good backup: the last one made room for the next.
-    GapBegan = "gap.began", Warn;
+    GapBegan = "gap.began", Warn, Owed, [];
     /// It has one again.
-    GapEnded = "gap.ended", Info;
+    GapEnded = "gap.ended", Info, Owed, [];
     /// What the rules keep of a disk's backups, where something is deleted.
-    RetentionKept = "retention.kept", Debug;
+    RetentionKept = "retention.kept", Debug, Each, [];
     /// A backup that no rule keeps is gone.
-    RetentionDeleted = "retention.deleted", Info;
+    RetentionDeleted = "retention.deleted", Info, Each, [];
     /// A backup that no rule keeps could not be deleted; it is tried again.
-    RetentionFailed = "retention.failed", Warn;
+    RetentionFailed = "retention.failed", Warn, Sparingly, [];
     /// The cloud throttles; the lane slows down.
-    LaneThrottled = "lane.throttled", Warn;
+    LaneThrottled = "lane.throttled", Warn, Each, [];
     /// The lane is at its full rate again.
-    LaneRecovered = "lane.recovered", Info;
+    LaneRecovered = "lane.recovered", Info, Each, [];
     /// The credential could not be had or renewed, or the cloud refuses it.
-    CredentialsFailed = "credentials.failed", Error;
+    CredentialsFailed = "credentials.failed", Error, Each, [];
     /// It was renewed, or is good again.
-    CredentialsRefreshed = "credentials.refreshed", Info;
+    CredentialsRefreshed = "credentials.refreshed", Info, Each, [];
     /// The wall clock and the cloud's, or its own past, disagree.
-    ClockWrong = "clock.wrong", Error;
+    ClockWrong = "clock.wrong", Error, Each, [];
     /// They agree again.
-    ClockRight = "clock.right", Info;
+    ClockRight = "clock.right", Info, Each, [];
     /// The wall clock was set.
-    ClockStepped = "clock.stepped", Warn;
+    ClockStepped = "clock.stepped", Warn, Each, [];
     /// The cloud does not answer, and the clock could not be checked: no backup is planned.
-    CloudUnreachable = "cloud.unreachable", Warn;
+    CloudUnreachable = "cloud.unreachable", Warn, Each, [];
     /// It answers.
-    CloudReachable = "cloud.reachable", Info;
+    CloudReachable = "cloud.reachable", Info, Each, [];
     /// The system's time zones are older than the program's own.
-    ZonesOld = "zones.old", Warn;
+    ZonesOld = "zones.old", Warn, Each, [];
+    /// Metrics are to be had.
+    MetricsListening = "metrics.listening", Info, Each, [];
+    /// Metrics are not to be had where the configuration says; that is tried again, and backups are made.
+    MetricsFailed = "metrics.failed", Error, Each, [];
     /// The journal cannot be written: no backup is started.
-    JournalUnwritable = "journal.unwritable", Error;
+    JournalUnwritable = "journal.unwritable", Error, Each, [];
     /// It can again.
-    JournalWritable = "journal.writable", Info;
+    JournalWritable = "journal.writable", Info, Each, [];
     /// A row of the journal cannot be read; the others go on.
-    JournalUnreadable = "journal.unreadable", Error;
+    JournalUnreadable = "journal.unreadable", Error, Sparingly, [];
+    /// What is logged has changed.
+    LogLevel = "log.level", Info, Always, [&["reason"]];
+    /// Nobody took the log fast enough, and some of it was left out.
+    LogLost = "log.lost", Warn, Always, [&["events", "diagnostics"]];
 }
 
 /// What an event says besides its name and message.
@@ -187,8 +230,56 @@ pub struct Fields {
     pub lag_ms: Option<u64>,
     /// Why it ended so.
     pub reason: Option<String>,
+    /// The same in one word of few.
+    pub why: Option<&'static str>,
     /// The target.
     pub target: Option<String>,
+}
+
+impl Fields {
+    /// The names of those that are set.
+    #[must_use]
+    pub fn names(&self) -> Vec<&'static str> {
+        let Self {
+            job,
+            disk_id,
+            due,
+            run,
+            attempt,
+            backup_id,
+            backup_name,
+            snapshot_id,
+            request_id,
+            code,
+            class,
+            retry_in_ms,
+            took_ms,
+            lag_ms,
+            reason,
+            why,
+            target,
+        } = self;
+        let all = [
+            ("job", job.is_some()),
+            ("disk_id", disk_id.is_some()),
+            ("due", due.is_some()),
+            ("run", run.is_some()),
+            ("attempt", attempt.is_some()),
+            ("backup_id", backup_id.is_some()),
+            ("backup_name", backup_name.is_some()),
+            ("snapshot_id", snapshot_id.is_some()),
+            ("request_id", request_id.is_some()),
+            ("code", code.is_some()),
+            ("class", class.is_some()),
+            ("retry_in_ms", retry_in_ms.is_some()),
+            ("took_ms", took_ms.is_some()),
+            ("lag_ms", lag_ms.is_some()),
+            ("reason", reason.is_some()),
+            ("why", why.is_some()),
+            ("target", target.is_some()),
+        ];
+        all.into_iter().filter_map(|(name, set)| set.then_some(name)).collect()
+    }
 }
 
 /// One line of the log.
@@ -229,6 +320,7 @@ impl Event {
         event.fields.backup_id = state.backup().map(ToString::to_string);
         event.fields.backup_name = Some(BackupName::of(&row.owner, id).to_string());
         event.fields.reason = state.reason();
+        event.fields.why = state.why();
         event.fields.target = Some(row.target.to_string());
         if let Some(Setback { class, code, .. }) = setback
             && !matches!(kind, Kind::BackupCompleted | Kind::BackupAccepted | Kind::BackupRequested)

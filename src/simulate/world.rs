@@ -23,6 +23,7 @@ use crate::config::Config;
 use crate::daemon::Daemon;
 use crate::journal::{Blocking, Filter, Gate, Journal, JournalError, Open, Row, SharedError, Sqlite};
 use crate::random::Random;
+use crate::report::log::Levels;
 
 const ID: &str = "AKIDsimulated";
 const KEY: &str = "key-of-a-simulated-cloud";
@@ -194,6 +195,7 @@ impl World {
             time: Time::new(clock, epoch),
             random,
             journal: self.journal.through(Arc::new(pen)),
+            levels: Levels::default(),
             report: Arc::new(Mouth { life: Arc::clone(life), log: Arc::clone(&self.log) }),
             idle: self.idle,
         };

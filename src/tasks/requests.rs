@@ -3,16 +3,20 @@
 //! Responsible for turning a request into runs, the same way whether the daemon does it or a command that
 //! holds the journal itself. It refuses what is ambiguous, and says what would be clear.
 
+use std::time::Duration;
+
 use backup_core::{DiskId, JobName, RunId};
 use jiff::{SignedDuration, Timestamp};
 
 use super::plan::PlannedBy;
 use crate::app::{App, Settings};
 use crate::config::{Config, Job};
-use crate::journal::{Answer, Change, JournalError, Request, SharedError, Store, ToInspect};
+use crate::journal::{Answer, Change, JournalError, LogAsk, Request, SharedError, Store, ToInspect};
+use crate::report::log::{Filter, Until};
 use crate::report::{Event, Kind};
 
-/// Takes up all requests that have no answer yet; gives back those whose answer takes calls, for `inspect`.
+/// Takes up all requests that have no answer yet; gives back those whose answer takes calls, for `inspect`. Where the
+/// clock cannot be believed those that need none are taken up alone: a request for a backup becomes runs that are due now.
 ///
 /// # Errors
 /// When the journal cannot be read or written; the requests are then taken up later.
@@ -20,6 +24,11 @@ pub async fn take_up_all(app: &App) -> Result<Vec<(i64, Vec<ToInspect>)>, Shared
     let mut to_inspect = Vec::new();
     for (number, request) in app.parts.journal.read(|store| store.open_requests()).await? {
         match request {
+            Request::LogLevel(ask) => {
+                let answer = log_level(app, ask);
+                app.write(Change::Answer(number, answer)).await?;
+            }
+            _ if !app.parts.time.is_trusted() => {}
             Request::Backup { disks, job } => backup(app, number, disks, job).await?,
             Request::Retry { run } => {
                 let answer = match retry(app, &run).await? {
@@ -35,6 +44,28 @@ pub async fn take_up_all(app: &App) -> Result<Vec<(i64, Vec<ToInspect>)>, Shared
         }
     }
     Ok(to_inspect)
+}
+
+/// Taken up twice, a request is done twice, and nothing is lost by it.
+fn log_level(app: &App, ask: LogAsk) -> Answer {
+    let levels = &app.parts.levels;
+    let change = match ask {
+        LogAsk::Show => None,
+        LogAsk::Reset => levels.reset(),
+        LogAsk::Set { filter, for_ms } => match filter.parse::<Filter>() {
+            Err(error) => return Answer::Refused { why: error.to_string() },
+            Ok(filter) => {
+                let now = app.now();
+                let until = |millis| Until {
+                    mono: app.parts.time.clock().mono().saturating_add(Duration::from_millis(millis)),
+                    wall: now.wall.saturating_add(Duration::from_millis(millis)).unwrap_or(Timestamp::MAX),
+                };
+                levels.ask(filter, for_ms.map(until))
+            }
+        },
+    };
+    app.say_level(change);
+    Answer::Logged { what: levels.chosen().to_string() }
 }
 
 /// A run for each disk, due now. The runs and the answer are one write: whatever happens, a request becomes runs

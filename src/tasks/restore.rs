@@ -91,6 +91,10 @@ impl Task for Restores {
         let (now, settle) = (app.now(), app.settings().config.settle);
         for row in restores {
             let step = next_step(&row.restore, &now, settle);
+            if step == Step::Ended {
+                app.pokes.tell.notify_one();
+                continue;
+            }
             if let Step::Wait(rest) = step {
                 wait = wait.min(rest);
                 continue;
@@ -119,8 +123,7 @@ async fn act(app: &App, row: RestoreRow, step: Step, settle: Duration) {
     match step {
         Step::Begin => begin(app, &cloud, row).await,
         Step::Look => look(app, &cloud, row, settle).await,
-        Step::Ended => tell(app, &row).await,
-        Step::Wait(_) => {}
+        Step::Ended | Step::Wait(_) => {}
     }
 }
 
@@ -195,34 +198,8 @@ async fn save(app: &App, row: RestoreRow, restore: Restore) {
     app.pokes.restore.notify_one();
 }
 
-/// Says how all restores ended of which it was not said yet.
-pub async fn tell_all(app: &App) {
-    match app.parts.journal.read(|store| store.open_restores()).await {
-        Ok(rows) => {
-            for row in rows.iter().filter(|row| row.ended_at.is_some()) {
-                tell(app, row).await;
-            }
-        }
-        Err(error) => app.journal_fault(&error),
-    }
-}
-
-/// Says how a restore ended: at least once, and once in all but the case of a crash between the line and its record.
-async fn tell(app: &App, row: &RestoreRow) {
-    let event = match &row.restore.state {
-        State::Completed => {
-            let message = format!("{} is what it was at {}", row.restore.disk, row.restore.backup);
-            event(Kind::RestoreCompleted, row, message)
-        }
-        State::Failed { why } => event(Kind::RestoreFailed, row, why.to_string())
-            .with(|fields| fields.reason = Some(reason(why).to_owned())),
-        _ => return,
-    };
-    app.say(&event);
-    app.persist(Change::RestoreReported(row.number)).await;
-}
-
-fn reason(why: &Failure) -> &'static str {
+/// Why a restore failed, in a word of the contract.
+pub(super) fn reason(why: &Failure) -> &'static str {
     match why {
         Failure::Refused(_) => "refused",
         Failure::OutcomeUnknown => "outcome unknown",
@@ -231,7 +208,8 @@ fn reason(why: &Failure) -> &'static str {
     }
 }
 
-fn event(kind: Kind, row: &RestoreRow, message: String) -> Event {
+/// An event of a restore.
+pub(super) fn event(kind: Kind, row: &RestoreRow, message: String) -> Event {
     Event::new(kind, message).with(|fields| {
         fields.disk_id = Some(row.restore.disk.to_string());
         fields.backup_id = Some(row.restore.backup.to_string());

@@ -1,30 +1,49 @@
-//! Says how runs ended.
+//! Says how runs and restores ended, and when disks had no good backup.
 //!
-//! Responsible for the terminal event of each run, and for the news of a backup that was late: from an outbox column of
-//! its row, so that a crash between the end and the line costs nothing. At least once, and once in all but that case.
+//! Responsible for the events that stay in an outbox of the journal (a column of their row) until they are written, so that
+//! a crash between the end and the line costs nothing, and neither does a log that nobody takes: what was said is recorded as
+//! said once the log has handed it on, and nothing more is said before. At least once, and once in all but the case of
+//! a crash between the line and the record of it.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use backup_core::RunId;
 use backup_core::run::State;
+use backup_core::{RunId, restore};
 use jiff::Timestamp;
 use tokio::sync::Notify;
 
 use super::driver::{InFlight, Task};
 use crate::app::App;
-use crate::journal::{Change, Row};
+use crate::journal::{Change, Gap, JournalError, RestoreRow, Row, Store};
 use crate::report::{Event, Kind};
 
 /// Rows of one batch.
 const BATCH: usize = 500;
 
-/// The task.
-#[derive(Default)]
+/// The task. A clone goes on where it was.
+#[derive(Clone, Default)]
 pub struct Tell {
-    /// What was said, and the record of it could not be written yet: the runs, and the versions of their rows.
-    told: BTreeSet<(RunId, i64)>,
+    /// What was said, and the record of it could not be written yet.
+    told: Arc<Mutex<BTreeSet<Told>>>,
+}
+
+/// Something that was said.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Told {
+    /// A run's end, with the version of its row.
+    Run(RunId, i64),
+    /// The beginning of a gap, or its end.
+    Gap(i64, Edge),
+    /// A restore's end.
+    Restore(i64),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Edge {
+    Begin,
+    End,
 }
 
 impl Task for Tell {
@@ -40,72 +59,130 @@ impl Task for Tell {
 }
 
 impl Tell {
-    /// Says how all runs ended of which it was not said yet; how long to wait before asking again.
-    pub async fn tell_all(&mut self, app: &App) -> Duration {
+    /// Says all that was not said yet; how long to wait before asking again.
+    pub async fn tell_all(&self, app: &App) -> Duration {
+        match self.tell(app).await {
+            Ok(()) => Duration::MAX,
+            Err(Hindrance::Unread) => Duration::from_secs(10),
+            Err(Hindrance::Unwritten) => Duration::from_secs(1),
+            // That was waited for already.
+            Err(Hindrance::Unheard) => Duration::ZERO,
+        }
+    }
+
+    async fn tell(&self, app: &App) -> Result<(), Hindrance> {
         loop {
-            let rows = match app.parts.journal.read(|store| store.unreported(BATCH)).await {
-                Ok(rows) => rows,
-                Err(error) => {
-                    app.journal_fault(&error);
-                    return Duration::from_secs(10);
-                }
-            };
+            let rows = read(app, |store| store.unreported(BATCH)).await?;
             if rows.is_empty() {
-                return tell_gaps(app).await;
+                break;
             }
-            for row in &rows {
-                if self.told.insert((row.run.id.clone(), row.version))
-                    && let Some(event) = terminal(row)
-                {
-                    app.say(&event);
-                }
-            }
-            let told = rows.iter().map(|row| row.run.id.clone()).collect();
-            if app.write(Change::Reported(told)).await.is_err() {
-                return Duration::from_secs(1);
-            }
-            for row in rows {
-                self.told.remove(&(row.run.id, row.version));
+            let said = rows
+                .iter()
+                .filter_map(|row| Some((Told::Run(row.run.id.clone(), row.version), terminal(row)?)));
+            let change = Change::Reported(rows.iter().map(|row| row.run.id.clone()).collect());
+            self.say(app, said.collect(), vec![change]).await?;
+        }
+        let gaps = read(app, |store| store.untold_gaps()).await?;
+        if !gaps.is_empty() {
+            let change =
+                Change::GapsTold(gaps.iter().map(|gap| (gap.number, gap.ended_at.is_some())).collect());
+            self.say(app, gaps.iter().flat_map(edges).collect(), vec![change]).await?;
+        }
+        let restores = read(app, |store| store.open_restores()).await?;
+        let ended = restores.iter().filter_map(|row| Some((row.number, restored(row)?)));
+        let (changes, said): (Vec<_>, Vec<_>) = ended
+            .map(|(number, event)| (Change::RestoreReported(number), (Told::Restore(number), event)))
+            .unzip();
+        if !changes.is_empty() {
+            self.say(app, said, changes).await?;
+        }
+        Ok(())
+    }
+
+    /// Says what of this was not said yet, and records it once the log has handed it on.
+    async fn say(&self, app: &App, all: Vec<(Told, Event)>, record: Vec<Change>) -> Result<(), Hindrance> {
+        // While the log does not flow nothing is added to what waits in it: the outbox keeps the rest.
+        if !app.is_heard().await {
+            return Err(Hindrance::Unheard);
+        }
+        for (what, event) in &all {
+            if self.told().insert(what.clone()) {
+                app.say(event);
             }
         }
+        if !app.is_heard().await {
+            return Err(Hindrance::Unheard);
+        }
+        app.write_all(record).await.map_err(|_| Hindrance::Unwritten)?;
+        for (what, _) in &all {
+            self.told().remove(what);
+        }
+        Ok(())
+    }
+
+    fn told(&self) -> MutexGuard<'_, BTreeSet<Told>> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Says when disks had no good backup.
-async fn tell_gaps(app: &App) -> Duration {
-    let gaps = match app.parts.journal.read(|store| store.untold_gaps()).await {
-        Ok(gaps) => gaps,
-        Err(error) => {
-            app.journal_fault(&error);
-            return Duration::from_secs(10);
-        }
+/// What keeps something from being told.
+enum Hindrance {
+    /// The journal cannot be read.
+    Unread,
+    /// It cannot be written.
+    Unwritten,
+    /// The log does not take it.
+    Unheard,
+}
+
+async fn read<T: Send + 'static>(
+    app: &App,
+    question: impl FnOnce(&mut dyn Store) -> Result<T, JournalError> + Send + 'static,
+) -> Result<T, Hindrance> {
+    app.parts.journal.read(question).await.map_err(|error| {
+        app.journal_fault(&error);
+        Hindrance::Unread
+    })
+}
+
+/// What is to be said of a gap.
+fn edges(gap: &Gap) -> Vec<(Told, Event)> {
+    let event = |kind, message: String| {
+        Event::of_run(kind, &gap.run, message).with(|fields| {
+            fields.backup_id = Some(gap.point.to_string());
+            fields.took_ms = between(Some(gap.began_at), gap.ended_at).filter(|_| kind == Kind::GapEnded);
+        })
     };
-    for gap in &gaps {
-        let say = |kind, message: String| {
-            app.say(&Event::of_run(kind, &gap.run, message).with(|fields| {
-                fields.backup_id = Some(gap.point.to_string());
-                fields.took_ms = between(Some(gap.began_at), gap.ended_at).filter(|_| kind == Kind::GapEnded);
-            }));
-        };
-        if !gap.begin_told {
-            let message = format!(
-                "{}, the last good backup of this disk, makes room for the next: from {} on it has none",
-                gap.point, gap.began_at
-            );
-            say(Kind::GapBegan, message);
-        }
-        if let Some(ended) = gap.ended_at {
-            say(
-                Kind::GapEnded,
-                format!("the disk has a good backup again; it had none from {} to {ended}", gap.began_at),
-            );
-        }
+    let mut edges = Vec::new();
+    if !gap.begin_told {
+        let message = format!(
+            "{}, the last good backup of this disk, makes room for the next: from {} on it has none",
+            gap.point, gap.began_at
+        );
+        edges.push((Told::Gap(gap.number, Edge::Begin), event(Kind::GapBegan, message)));
     }
-    if gaps.is_empty() {
-        return Duration::MAX;
+    if let Some(ended) = gap.ended_at {
+        let message =
+            format!("the disk has a good backup again; it had none from {} to {ended}", gap.began_at);
+        edges.push((Told::Gap(gap.number, Edge::End), event(Kind::GapEnded, message)));
     }
-    let told = gaps.iter().map(|gap| (gap.number, gap.ended_at.is_some())).collect();
-    if app.write(Change::GapsTold(told)).await.is_ok() { Duration::MAX } else { Duration::from_secs(1) }
+    edges
+}
+
+/// How a restore ended, if it has.
+fn restored(row: &RestoreRow) -> Option<Event> {
+    match &row.restore.state {
+        _ if row.ended_at.is_none() => None,
+        restore::State::Completed => {
+            let message = format!("{} is what it was at {}", row.restore.disk, row.restore.backup);
+            Some(super::restore::event(Kind::RestoreCompleted, row, message))
+        }
+        restore::State::Failed { why } => {
+            let event = super::restore::event(Kind::RestoreFailed, row, why.to_string());
+            Some(event.with(|fields| fields.reason = Some(super::restore::reason(why).to_owned())))
+        }
+        _ => None,
+    }
 }
 
 fn terminal(row: &Row) -> Option<Event> {

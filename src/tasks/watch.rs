@@ -49,12 +49,10 @@ impl Task for Watch {
 
     async fn step(&mut self, app: &Arc<App>, in_flight: &mut InFlight) -> Duration {
         let wait = self.clock.step(app, in_flight).await;
-        // A request becomes runs that are due now: by a clock that can be believed.
-        if app.parts.time.is_trusted() {
-            match requests::take_up_all(app).await {
-                Ok(to_inspect) => self.inspect(app, to_inspect, in_flight),
-                Err(error) => app.journal_fault(&error),
-            }
+        app.say_level(app.parts.levels.expire(app.parts.time.clock().mono()));
+        match requests::take_up_all(app).await {
+            Ok(to_inspect) => self.inspect(app, to_inspect, in_flight),
+            Err(error) => app.journal_fault(&error),
         }
         self.notice_lanes(app);
         self.notice_credentials(app);

@@ -101,6 +101,11 @@ impl World {
         std::fs::write(self.config(), text).unwrap();
     }
 
+    /// How many disks there are.
+    pub(crate) fn disks(&self) -> usize {
+        self.setup.disks
+    }
+
     pub(crate) fn state_dir(&self) -> PathBuf {
         self.folder.path().join("state")
     }
@@ -199,6 +204,11 @@ impl Daemon {
             }
             self.last = line;
         }
+    }
+
+    /// What the log has to its end, unread until now.
+    pub(crate) fn rest(&mut self) -> Vec<Value> {
+        std::iter::from_fn(|| self.next()).collect()
     }
 
     /// The next line of the log.

@@ -6,11 +6,13 @@
 pub mod catch_up;
 pub mod clock_check;
 pub mod forecast;
+pub mod freshness;
 pub mod id;
 pub mod moment;
 pub mod next_step;
 pub mod quota;
 pub mod reconcile;
+pub mod repetition;
 pub mod restore;
 pub mod retention;
 pub mod retry;

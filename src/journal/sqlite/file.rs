@@ -4,6 +4,7 @@
 //! damaged, half gone or another program's, and leaves every byte of it as it is.
 
 use std::fmt;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use rusqlite::config::DbConfig;
@@ -62,6 +63,13 @@ fn remedy(code: ErrorCode) -> &'static str {
         ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => "another program holds it",
         _ => "",
     }
+}
+
+/// The turn to look at a journal and to make or migrate it, for as long as the value lasts: a lock on its folder. SQLite's
+/// own locks are for those who agree on what there is. Where the folder cannot be had, opening the journal says why.
+pub(super) fn turn(path: &Path) -> Option<File> {
+    let folder = File::open(path.parent()?).ok()?;
+    folder.lock().ok().map(|()| folder)
 }
 
 /// Whether there may be a journal at `path`, by its files alone: SQLite deletes the log of a database that is gone.

@@ -140,6 +140,35 @@ fn a_backup_of_the_runs_own_name_is_found_and_never_deleted() {
 }
 
 #[test]
+fn of_two_of_the_runs_name_the_good_one_is_found() {
+    let mut there = nothing().good([24]);
+    let name = there.points[0].name.clone();
+    let older = Listed { backup: "dbp-older".parse().unwrap(), name, sighting: Sighting::Unfinished };
+    there.points.push(older);
+    let found = Room::Found("dbp-db24".parse().unwrap(), Sighting::Normal);
+    assert_eq!(there.decide(&run(WhenFull::Wait)), found);
+}
+
+#[test]
+fn a_quota_that_is_not_full_fails_a_run_only_where_it_may_not_wait() {
+    for when_full in ALL {
+        let there = There { room: Some((80, 2)), ..nothing().good([22, 23]) };
+        let expected = if when_full == WhenFull::Fail { Room::Fail(Failure::QuotaFull) } else { Room::Wait };
+        assert_eq!(there.decide(&run(when_full)), expected, "{when_full:?}");
+    }
+}
+
+#[test]
+fn snapshots_join_retention_unless_they_have_a_deadline() {
+    let keep = Keep { last: 2, ..Keep::default() };
+    let there = || There::new(keep.clone()).good([21]).snapshot(22, Sighting::Normal);
+    // The run's own and the snapshot are the last two.
+    assert_eq!(there().decide(&run(PROMOTE)), delete(21, Freed::Unkept, 1));
+    let deadline = WhenFull::Promote { keep: Some(Duration::from_secs(86_400)) };
+    assert_eq!(there().decide(&run(deadline)), promote(21, 1));
+}
+
+#[test]
 fn what_no_rule_would_keep_goes_first_whatever_the_policy() {
     let keep = Keep { last: 2, ..Keep::default() };
     for when_full in ALL {

@@ -66,6 +66,10 @@ fn every_precondition_is_said_in_words() {
     for rolling in [seen(ROLLBACKING, "NORMAL"), seen("UNATTACHED", ROLLBACKING)] {
         assert_eq!(refused(&ask, &rolling), "disk disk-1 is being rolled back already");
     }
+    // The state and the mark of a rollback are two fields of a reply: either will do.
+    let mut marked = good.clone();
+    marked.disk.as_mut().unwrap().rolling = true;
+    assert_eq!(refused(&ask, &marked), "disk disk-1 is being rolled back already");
     let mut migrating = good.clone();
     migrating.disk.as_mut().unwrap().migrating = true;
     assert_eq!(refused(&ask, &migrating), "disk disk-1 is being moved to another kind of storage");
@@ -133,6 +137,30 @@ fn a_look_that_began_before_the_settle_was_over_concludes_nothing() {
     assert_eq!(early.state.name(), "applying");
     let unanswered = restore.looked(&now(1, 400), now(1, 399).mark(), None, SETTLE);
     assert_eq!(unanswered.state.name(), "applying");
+}
+
+#[test]
+fn a_look_after_the_settle_that_was_not_answered_is_made_again_after_a_pause() {
+    let restore = asked().begin(&now(1, 0)).reply(&now(1, 0), Reply::Perhaps);
+    let unanswered = restore.looked(&now(1, 300), now(1, 300).mark(), None, SETTLE);
+    assert_eq!(next_step(&unanswered, &now(1, 300), SETTLE), Step::Wait(FIRST_LOOK * 2));
+}
+
+#[test]
+fn a_call_that_does_not_end_is_looked_for_once_its_time_is_over() {
+    let restore = asked().begin(&now(1, 0));
+    assert_eq!(next_step(&restore, &now(1, 120), SETTLE), Step::Look);
+}
+
+#[test]
+fn a_failure_says_what_became_of_the_disk() {
+    let refused = asked().refused("no such disk");
+    let State::Failed { why } = refused.state else { panic!("{refused:?}") };
+    assert_eq!(why.to_string(), "nothing was changed: no such disk");
+    let unknown = Failure::OutcomeUnknown.to_string();
+    assert!(unknown.starts_with("outcome unknown: the reply was lost"), "{unknown}");
+    assert_eq!(Failure::Incomplete.to_string(), "the disk is still rolling back after a day");
+    assert_eq!(Failure::DiskGone.to_string(), "the disk is gone");
 }
 
 #[test]
