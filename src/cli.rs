@@ -52,8 +52,8 @@ struct Global {
     #[arg(long, global = true, value_name = "FILE", default_value = "/etc/cbs-backupd/config.yaml")]
     #[arg(env = "CBS_BACKUPD_CONFIG")]
     config: PathBuf,
-    /// How log lines look: `text`, `json`, `journald`, or `auto`, which is journald's own way where standard error goes
-    /// there, else text on a terminal and JSON otherwise
+    /// How log lines look: `text`, `json`, `journald`, or `auto`, which is journald's own way where standard error goes there,
+    /// else text on a terminal and JSON otherwise
     #[arg(long, global = true, value_name = "FORMAT", default_value = "auto", hide_possible_values = true)]
     log_format: Format,
     /// What is logged: a level, or a filter such as `warn,cbs=debug`; default is the configuration's `log`, and info

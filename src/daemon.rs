@@ -9,33 +9,34 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 use crate::app::App;
-use crate::tasks::driver::{Pulse, drive};
+use crate::tasks::driver::{Pulse, Task, drive, name};
 use crate::tasks::{
     compact::Compact, discover::Discover, plan::Plan, preflight::Preflight, reconcile::Reconcile,
     restore::Restores, retain::Retain, room::MakeRoom, submit::Submit, tell::Tell, track::Track,
     watch::Watch,
 };
 
-/// A task that has not moved for so long hangs: its sleeps are far shorter.
-const HANGS_AFTER: Duration = Duration::from_secs(120);
-
 /// The running tasks.
 pub struct Daemon {
     app: Arc<App>,
     tasks: JoinSet<()>,
-    pulses: Vec<Arc<Pulse>>,
+    pulses: Vec<(&'static str, Arc<Pulse>)>,
     tell: Tell,
 }
 
 /// The signs of life of a daemon's tasks.
 #[derive(Clone)]
-pub struct Vital(Vec<Arc<Pulse>>);
+pub struct Vital {
+    pulses: Vec<(&'static str, Arc<Pulse>)>,
+    patience: Duration,
+}
 
 impl Vital {
-    /// Whether every task moves.
+    /// The tasks that hang, and for how long they have not moved.
     #[must_use]
-    pub fn is_alive(&self, app: &App) -> bool {
-        self.0.iter().all(|pulse| pulse.age(app) < HANGS_AFTER)
+    pub fn hanging(&self, app: &App) -> Vec<(&'static str, Duration)> {
+        let overdue = self.pulses.iter().map(|(name, pulse)| (*name, pulse.overdue(app)));
+        overdue.filter(|(_, overdue)| *overdue > self.patience).collect()
     }
 }
 
@@ -86,22 +87,16 @@ impl Daemon {
         daemon
     }
 
-    fn spawn(&mut self, task: impl crate::tasks::driver::Task + 'static) {
+    fn spawn<T: Task + 'static>(&mut self, task: T) {
         let pulse = Arc::new(Pulse::default());
-        self.pulses.push(Arc::clone(&pulse));
+        self.pulses.push((name::<T>(), Arc::clone(&pulse)));
         self.tasks.spawn(drive(task, Arc::clone(&self.app), pulse));
     }
 
-    /// Whether every task moves.
+    /// The signs of life of its tasks; one that has not moved for longer than `patience` hangs.
     #[must_use]
-    pub fn is_alive(&self) -> bool {
-        self.vital().is_alive(&self.app)
-    }
-
-    /// The signs of life of its tasks, for others to look at.
-    #[must_use]
-    pub fn vital(&self) -> Vital {
-        Vital(self.pulses.clone())
+    pub fn vital(&self, patience: Duration) -> Vital {
+        Vital { pulses: self.pulses.clone(), patience }
     }
 
     /// Makes no new call, awaits those under way, and says how the runs ended that ended by it.

@@ -25,6 +25,7 @@ fn the_sample_states_the_defaults() {
     let minimal = parse(include_str!("../config/minimal.yaml")).unwrap();
     assert_eq!(sample.retry, minimal.retry);
     assert_eq!(sample.settle, minimal.settle);
+    assert_eq!(sample.log_level, minimal.log_level);
     assert_eq!(sample.history_keep, minimal.history_keep);
     assert_eq!(sample.state_dir, minimal.state_dir);
     assert_eq!(sample.discover_every, minimal.discover_every);

@@ -67,9 +67,9 @@ async fn a_request_whose_answer_could_not_be_written_is_not_done_twice() {
     let beside = rusqlite::Connection::open(folder.path().join(FILE)).unwrap();
     let full = "CREATE TRIGGER full BEFORE UPDATE ON requests BEGIN SELECT RAISE(ABORT, 'disk full'); END";
     beside.execute_batch(full).unwrap();
-    assert!(take_up_all(&app).await.is_err());
+    assert!(take_up_all(&app, true).await.is_err());
     beside.execute_batch("DROP TRIGGER full").unwrap();
-    take_up_all(&app).await.unwrap();
+    take_up_all(&app, true).await.unwrap();
 
     let rows = rows(&app).await;
     assert_eq!(rows.len(), 2);
@@ -85,7 +85,7 @@ async fn two_requests_of_one_second_are_two_runs() {
         let disks = vec!["disk-1a2b3c4d".parse().unwrap()];
         ask(&app, request_id, Request::Backup { disks, job: None }).await;
     }
-    take_up_all(&app).await.unwrap();
+    take_up_all(&app, true).await.unwrap();
     let dues: Vec<_> = rows(&app).await.iter().map(|row| row.run.id.due.as_second()).collect();
     assert_eq!(dues.len(), 2);
     assert_eq!(dues[0], dues[1] + 1);
@@ -97,10 +97,10 @@ async fn a_run_that_goes_on_needs_no_retry() {
     let app = app(folder.path());
     let disks = vec!["disk-1a2b3c4d".parse().unwrap()];
     ask(&app, "backup", Request::Backup { disks, job: None }).await;
-    take_up_all(&app).await.unwrap();
+    take_up_all(&app, true).await.unwrap();
     let run = rows(&app).await[0].run.id.to_string();
     let number = ask(&app, "retry", Request::Retry { run: run.clone() }).await;
-    take_up_all(&app).await.unwrap();
+    take_up_all(&app, true).await.unwrap();
     assert_eq!(answer(&app, number).await, Some(Answer::Runs { runs: vec![run] }));
     assert_eq!(rows(&app).await.len(), 1);
 }

@@ -38,9 +38,9 @@ impl Exit {
             Self::Good => "All is well.",
             Self::Late => "Something is late or failed.",
             Self::Usage => "The command line, or what it asks for, makes no sense; nothing was done.",
-            Self::CheckUnknown => "With --check: how it stands cannot be told.",
             Self::InputOutput => "Input or output failed, the journal's included.",
             Self::Held => "Another daemon holds the journal.",
+            Self::CheckUnknown => "`status --check` cannot tell.",
             Self::BadConfiguration => "The configuration is faulty; every mistake was said.",
         }
     }

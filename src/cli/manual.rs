@@ -203,23 +203,43 @@ pub(super) const PAGES: &[Page] = &[
         command: "status",
         text: &[
             "Shows whether a daemon runs, and of every job how old its last good backup is (of its disks, the one that is worst off) and when it is next due; then what a person should look at: runs that are past `start_within` and have not ended, last runs that failed, good backups that are older than the job's `objective`.",
-            "With `--check` it is a plugin for Nagios and Icinga: one line with figures, and exit codes of its own.",
+            "With `--check` it says all of this in one line, with figures after a `|`, and ends as Nagios and Icinga expect of a check: 0 good, 1 warning, 2 critical, 3 unknown.",
             READS,
         ],
         examples: &[
             ("How everything stands:", "cbs-backupd status"),
-            ("For Nagios or Icinga, one job alone:", "cbs-backupd status --check --job db-nightly"),
             ("For a script: only what is late:", "cbs-backupd status --json | jq '.late'"),
+            ("For Nagios or Icinga, of one job:", "cbs-backupd status --check --job db-nightly"),
         ],
         exits: &[
             (Exit::Good, "Nothing is late."),
-            (Exit::Late, "Something is to be looked at. With `--check`: a warning."),
-            (Exit::Usage, "The command line makes no sense. With `--check`: critical."),
-            (Exit::CheckUnknown, ""),
+            (Exit::Late, "Something is to be looked at; with `--check`, a warning."),
+            (Exit::Usage, "The command line makes no sense; with `--check`, critical."),
+            (
+                Exit::CheckUnknown,
+                "With `--check` alone: unknown, such as for a configuration or a journal that cannot be read.",
+            ),
             IO,
             FAULTY,
         ],
         see: &["cbs-backupd-history(8)", "cbs-backupd-next(8)", "cbs-backupd-backups(8)"],
+    },
+    Page {
+        command: "log-level",
+        text: &[
+            "Shows what a running daemon logs, or changes it at once, without a restart: for a time, or until the daemon ends. What is asked for here goes before `--log-level` and the configuration's `log`.",
+            "A filter is a level (error, warn, info, debug, trace, off), or one with levels of modules besides, such as `warn,cbs=debug`. No level shows a secret. What a level leaves out of the log, such as completed runs at `warn`, `history` has all the same.",
+        ],
+        examples: &[
+            (
+                "See every call to the cloud for ten minutes:",
+                "cbs-backupd log-level info,cbs=debug --for 10m",
+            ),
+            ("What is logged now:", "cbs-backupd log-level"),
+            ("Back to what the configuration says:", "cbs-backupd log-level --reset"),
+        ],
+        exits: &[GOOD, (Exit::Late, "No daemon runs."), USUAL, IO, FAULTY],
+        see: &["cbs-backupd-run(8)", "cbs-backupd-config(5)"],
     },
     Page {
         command: "backups",
@@ -270,18 +290,6 @@ pub(super) const PAGES: &[Page] = &[
         examples: &[("Let a job go on:", "cbs-backupd resume --job db-nightly")],
         exits: &[GOOD, (Exit::Usage, "There is no such job or disk in the configuration."), IO, FAULTY],
         see: &["cbs-backupd-pause(8)", "cbs-backupd-retry(8)"],
-    },
-    Page {
-        command: "log-level",
-        text: &[
-            "Shows what a running daemon logs, or changes it without a restart: for a time, or until the daemon ends. Nothing is written to the configuration.",
-        ],
-        examples: &[
-            ("See more for ten minutes:", "cbs-backupd log-level debug --for 10m"),
-            ("Back to what the configuration says:", "cbs-backupd log-level --reset"),
-        ],
-        exits: &[GOOD, (Exit::Late, "No daemon runs."), USUAL, IO, FAULTY],
-        see: &["cbs-backupd-run(8)", "cbs-backupd-config(5)", "journalctl(1)"],
     },
     Page {
         command: "demo",

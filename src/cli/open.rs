@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fs::{File, TryLockError};
-use std::io::{Read as _, Seek as _, Write as _};
+use std::io::{self, Read as _, Seek as _, Write as _};
+use std::os::unix::fs::{MetadataExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -54,10 +55,12 @@ pub(super) enum Taken {
 /// Takes the lock of a state directory, making the directory as needed.
 pub(super) fn lock(state_dir: &Path) -> Result<Taken, Failure> {
     let path: PathBuf = state_dir.join("lock");
-    let failed = |error: std::io::Error| Failure::io(format_args!("lock {}", path.display()), &error);
+    let failed = |error: io::Error| Failure::io(format_args!("lock {}", path.display()), &error);
     std::fs::create_dir_all(state_dir).map_err(failed)?;
     let mut file =
         File::options().read(true).write(true).create(true).truncate(false).open(&path).map_err(failed)?;
+    // Where it cannot be done it was not needed: who may not give files away is no more than one user.
+    let _ = hand_over(state_dir, &file);
     match file.try_lock() {
         Ok(()) => {
             file.set_len(0).and_then(|()| file.rewind()).map_err(failed)?;
@@ -71,6 +74,20 @@ pub(super) fn lock(state_dir: &Path) -> Result<Taken, Failure> {
         }
         Err(TryLockError::Error(error)) => Err(failed(error)),
     }
+}
+
+/// What root makes in the folder of a daemon with a user of its own, by a command before the daemon's first start, is to
+/// be the daemon's. SQLite does the same for the files beside the journal.
+fn hand_over(state_dir: &Path, lock: &File) -> io::Result<()> {
+    let owner = state_dir.metadata()?;
+    if lock.metadata()?.uid() == owner.uid() {
+        return Ok(());
+    }
+    for path in [state_dir.join("lock"), state_dir.join(journal::FILE)] {
+        File::options().append(true).create(true).open(&path)?;
+        chown(&path, Some(owner.uid()), Some(owner.gid()))?;
+    }
+    Ok(())
 }
 
 /// Whether a process holds the lock.

@@ -1,9 +1,11 @@
 //! `run`: the daemon in the foreground, as systemd starts it.
 
+mod service_manager;
+mod status_line;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::Global;
@@ -17,10 +19,17 @@ use crate::heartbeat::Heartbeat;
 use crate::metrics::{Counters, Endpoint, Listener, Progress};
 use crate::report::{Event, Fan, Kind, Report, counted};
 
-/// How often systemd is told that all is well, at least.
-const ALIVE_EVERY: Duration = Duration::from_secs(10);
+use service_manager::Watch;
+use status_line::status_line;
+
+/// What the line of status says until a reload is good again.
+const REJECTED: &str = "the last reload was rejected, see the log";
 
 pub(super) fn run(global: &Global) -> Outcome {
+    start(global).inspect_err(|failure| service_manager::refused(&failure.to_string()))
+}
+
+fn start(global: &Global) -> Outcome {
     let config = open::config(&global.config)?;
     let _lock = match open::lock(&config.state_dir)? {
         Taken::Ours(lock) => lock,
@@ -37,6 +46,12 @@ pub(super) fn run(global: &Global) -> Outcome {
 }
 
 async fn serve(global: &Global, config: Arc<Config>) -> Outcome {
+    // Before all else: a signal that nobody listens to would end the process.
+    let signals =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()), signal(SignalKind::hangup()));
+    let (Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup)) = signals else {
+        return Err(Failure::new(Exit::InputOutput, "failed to listen for signals"));
+    };
     let (log, levels) = global.ears();
     levels.configure(&config.log_level);
     let (counters, progress) = (Arc::<Counters>::default(), Arc::<Progress>::default());
@@ -46,43 +61,63 @@ async fn serve(global: &Global, config: Arc<Config>) -> Outcome {
     let ears = (report, levels);
     let Opened { app, clouds } =
         open::app(Arc::clone(&config), open::clock(), ears, open::environment()).await?;
-    let signals =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()), signal(SignalKind::hangup()));
-    let (Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup)) = signals else {
-        return Err(Failure::new(Exit::InputOutput, "failed to listen for signals"));
-    };
     let daemon = Daemon::start(Arc::clone(&app));
     let heartbeat =
         Heartbeat::start(&app).await.map_err(|error| Failure::io("start the heartbeat", &error))?;
-    let endpoint = Endpoint::new(Arc::clone(&app), counters, progress, daemon.vital());
+    let watch = Watch::from_environment();
+    let vital = daemon.vital(watch.patience);
+    let endpoint = Endpoint::new(Arc::clone(&app), counters, progress, vital.clone());
     let mut listener = Listener::new(endpoint);
     listener.follow(app.settings().config.metrics.as_ref()).await;
     app.say(&Event::new(Kind::DaemonReady, size(&app.settings())));
-    notify(&[NotifyState::Ready]);
+    service_manager::ready(&status_line(&app, None).await);
 
-    let mut alive = tokio::time::interval(ALIVE_EVERY);
+    let mut look = tokio::time::interval(watch.every);
+    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut remark = None;
+    let mut hung = false;
     loop {
         tokio::select! {
             () = next(&mut terminate) => break,
             () = next(&mut interrupt) => break,
             () = next(&mut hangup) => {
-                reload(global, &app, &clouds).await;
+                service_manager::reloading();
+                remark = (!reload(global, &app, &clouds).await).then_some(REJECTED);
                 listener.follow(app.settings().config.metrics.as_ref()).await;
+                service_manager::ready(&status_line(&app, remark).await);
             }
-            _ = alive.tick() => {
-                let status = status(&app).await;
-                if daemon.is_alive() {
-                    notify(&[NotifyState::Watchdog, NotifyState::Status(&status)]);
+            _ = look.tick() => {
+                let status = status_line(&app, remark).await;
+                let hanging = vital.hanging(&app);
+                if hanging.is_empty() {
+                    hung = false;
+                    service_manager::alive(&status);
+                } else {
+                    let hanging = in_words(&hanging);
+                    if !std::mem::replace(&mut hung, true) {
+                        app.say(&Event::new(Kind::DaemonFault, format!("{hanging}: the watchdog is told")));
+                        // The watchdog ends the process at once.
+                        app.is_heard().await;
+                    }
+                    service_manager::hangs(&format!("{hanging}; {status}"));
                 }
             }
         }
     }
-    notify(&[NotifyState::Stopping]);
+    service_manager::stopping();
     app.say(&Event::new(Kind::DaemonStopping, "no new call is made; those under way are awaited"));
     daemon.stop().await;
     heartbeat.stop().await;
     listener.stop().await;
     Ok(Exit::Good)
+}
+
+/// `the task Plan has not moved for 121 s`
+fn in_words(hanging: &[(&'static str, Duration)]) -> String {
+    let names: Vec<&str> = hanging.iter().map(|(name, _)| *name).collect();
+    let longest = hanging.iter().map(|(_, time)| time.as_secs()).max().unwrap_or_default();
+    let (tasks, have) = if names.len() == 1 { ("the task", "has") } else { ("the tasks", "have") };
+    format!("{tasks} {} {have} not moved for {longest} s", names.join(", "))
 }
 
 async fn next(signal: &mut Signal) {
@@ -110,8 +145,8 @@ fn say_first(config: &Config, global: &Global, report: &dyn Report) {
     }
 }
 
-/// Another configuration, if it has no mistakes; otherwise the old one stays in force.
-async fn reload(global: &Global, app: &App, clouds: &cloud::Clouds) {
+/// Another configuration, if it has no mistakes; otherwise the old one stays in force. Says whether it is another.
+async fn reload(global: &Global, app: &App, clouds: &cloud::Clouds) -> bool {
     let before = app.settings();
     let load = async {
         let config = open::config(&global.config)?;
@@ -127,7 +162,8 @@ async fn reload(global: &Global, app: &App, clouds: &cloud::Clouds) {
         Ok(settings) => settings,
         Err(failure) => {
             let message = format!("the old configuration stays in force: {failure}");
-            return app.say(&Event::new(Kind::DaemonReloadRejected, message));
+            app.say(&Event::new(Kind::DaemonReloadRejected, message));
+            return false;
         }
     };
     // Runs under way go on with the client that they had.
@@ -138,6 +174,7 @@ async fn reload(global: &Global, app: &App, clouds: &cloud::Clouds) {
     app.say_level(app.parts.levels.configure(&settings.config.log_level));
     app.replace_settings(settings);
     app.say(&Event::new(Kind::DaemonReloaded, size));
+    true
 }
 
 /// `2 jobs on 1 disk`
@@ -145,20 +182,4 @@ fn size(settings: &Settings) -> String {
     let jobs = counted(settings.config.jobs.len(), "job");
     let size = format!("{jobs} on {}", counted(settings.fleet.size(), "disk"));
     if settings.fleet.is_known() { size } else { format!("{size} so far") }
-}
-
-/// `3 creating, 12 tracking; next due 2026-11-24T18:30:00Z`
-async fn status(app: &App) -> String {
-    let read = app.parts.journal.read(|store| Ok((store.open_counts()?, store.next_due()?))).await;
-    let Ok((counts, next)) = read else { return "the journal cannot be read".to_owned() };
-    let counts: Vec<String> = counts.iter().map(|(state, count)| format!("{count} {state}")).collect();
-    let open = if counts.is_empty() { "idle".to_owned() } else { counts.join(", ") };
-    next.map_or(open.clone(), |next| format!("{open}; next due {next}"))
-}
-
-fn notify(state: &[NotifyState<'_>]) {
-    // Without systemd there is nobody to tell.
-    if let Err(error) = sd_notify::notify(state) {
-        tracing::debug!("systemd was not told: {error}");
-    }
 }

@@ -93,7 +93,7 @@ impl Endpoint {
                     Err(error) => plain(StatusCode::INTERNAL_SERVER_ERROR, &error),
                 }
             }
-            "/healthz" if self.vital.is_alive(&self.app) => plain(StatusCode::OK, "all tasks move"),
+            "/healthz" if self.vital.hanging(&self.app).is_empty() => plain(StatusCode::OK, "all tasks move"),
             "/healthz" => plain(StatusCode::SERVICE_UNAVAILABLE, "a task hangs"),
             "/readyz" => match self.unready() {
                 None => plain(StatusCode::OK, "ready"),
@@ -131,8 +131,10 @@ impl Endpoint {
             return Ok(page.text.clone());
         }
         let endpoint = Arc::clone(self);
+        // The next page is about as large as this one, which is no longer needed.
+        let room = last.take().map_or(0, |page| page.text.len() + page.text.len() / 16);
         let made = tokio::task::spawn_blocking(move || {
-            let text = endpoint.make(format).map_err(|error| format!("no page of metrics: {error}"))?;
+            let text = endpoint.make(format, room).map_err(|error| format!("no page of metrics: {error}"))?;
             let text = Bytes::from(text);
             *last = Some(Page { made: now, settings, text: text.clone() });
             Ok(text)
@@ -140,7 +142,7 @@ impl Endpoint {
         made.await.unwrap_or_else(|error| Err(format!("no page of metrics: {error}")))
     }
 
-    fn make(&self, format: Format) -> Result<String, std::fmt::Error> {
+    fn make(&self, format: Format, room: usize) -> Result<String, std::fmt::Error> {
         let state = State::read(&self.app, self.started, self.unready());
         for job in &state.settings.config.jobs {
             self.counters.expect_job(job.name.as_str());
@@ -148,10 +150,11 @@ impl Endpoint {
         for target in state.settings.config.targets.keys() {
             self.counters.expect_target(target.as_str());
         }
-        let mut text = String::new();
+        let mut text = String::with_capacity(room);
         self.counters.encode(&mut text)?;
         gauges::encode(state, &mut text)?;
-        Ok(format.finish(text))
+        format.finish(&mut text);
+        Ok(text)
     }
 }
 

@@ -29,33 +29,20 @@ impl Format {
     }
 
     /// A text of families, as the library writes them, in this format.
-    pub(super) fn finish(self, mut families: String) -> String {
-        match self {
-            Self::OpenMetrics => {
-                families.push_str("# EOF\n");
-                families
-            }
-            Self::Prometheus => {
-                let mut text = String::with_capacity(families.len() + 256);
-                for line in families.split_inclusive('\n') {
-                    match described_counter(line) {
-                        Some(end) => text.extend([&line[..end], "_total", &line[end..]]),
-                        None => text.push_str(line),
-                    }
+    pub(super) fn finish(self, text: &mut String) {
+        if self == Self::OpenMetrics {
+            return text.push_str("# EOF\n");
+        }
+        // A page may be megabytes: no copy of it is made.
+        for metric in table::ALL.iter().filter(|metric| metric.kind == Type::Counter) {
+            for described in ["HELP", "TYPE"] {
+                let line = format!("# {described} {}_{} ", table::PREFIX, metric.name);
+                if let Some(at) = text.find(&line) {
+                    text.insert_str(at + line.len() - 1, "_total");
                 }
-                text
             }
         }
     }
-}
-
-/// Where the name of the counter ends that a line of help or type describes, if it does.
-fn described_counter(line: &str) -> Option<usize> {
-    let rest = line.strip_prefix("# ")?;
-    let name_at = line.len() - rest.split_once(' ')?.1.len();
-    let end = name_at + line[name_at..].find(' ')?;
-    let name = line[name_at..end].strip_prefix(table::PREFIX)?.strip_prefix('_')?;
-    table::ALL.iter().any(|metric| metric.kind == Type::Counter && metric.name == name).then_some(end)
 }
 
 #[cfg(test)]
@@ -66,18 +53,24 @@ mod tests {
                             cbs_backupd_events_total{event=\"a\"} 1\n# HELP cbs_backupd_ready 1 if.\n\
                             # TYPE cbs_backupd_ready gauge\ncbs_backupd_ready 1\n";
 
+    fn finished(format: Format) -> String {
+        let mut text = FAMILIES.to_owned();
+        format.finish(&mut text);
+        text
+    }
+
     #[test]
     fn open_metrics_is_given_to_those_who_ask_for_it() {
         let prometheus =
             "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
         assert_eq!(Format::accepted(prometheus), Format::OpenMetrics);
         assert_eq!(Format::accepted("*/*"), Format::Prometheus);
-        assert_eq!(Format::OpenMetrics.finish(FAMILIES.to_owned()), format!("{FAMILIES}# EOF\n"));
+        assert_eq!(finished(Format::OpenMetrics), format!("{FAMILIES}# EOF\n"));
     }
 
     #[test]
     fn the_older_text_describes_a_counter_by_its_whole_name() {
         let expected = FAMILIES.replace("events ", "events_total ");
-        assert_eq!(Format::Prometheus.finish(FAMILIES.to_owned()), expected);
+        assert_eq!(finished(Format::Prometheus), expected);
     }
 }

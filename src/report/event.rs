@@ -78,6 +78,8 @@ macro_rules! kinds {
 const RUN: &[&str] = &["job", "disk_id", "due", "run"];
 /// What its row has from the beginning,
 const ROW: &[&str] = &["backup_name", "target"];
+/// what names one of its backups, wherever it is,
+const POINT: &[&str] = &["backup_id", "backup_name"];
 /// and what came in the way of its last attempt.
 const SETBACK: &[&str] = &["attempt", "code", "class"];
 
@@ -96,79 +98,79 @@ kinds! {
     /// A task met something that should not be; it goes on.
     DaemonFault = "daemon.fault", Error, Sparingly, [];
     /// A due instant has become a run.
-    RunPlanned = "run.planned", Info, Each, [];
+    RunPlanned = "run.planned", Info, Each, [RUN, ROW];
     /// A run ended without a backup, for a reason that is not a failure of the cloud.
-    RunSkipped = "run.skipped", Warn, Owed, [];
+    RunSkipped = "run.skipped", Warn, Owed, [RUN, ROW, SETBACK, &["reason", "took_ms", "lag_ms"]];
     /// An attempt: the intent is durable, the call leaves.
-    BackupRequested = "backup.requested", Info, Each, [];
+    BackupRequested = "backup.requested", Info, Each, [RUN, ROW, &["attempt", "lag_ms"]];
     /// The cloud took it on.
-    BackupAccepted = "backup.accepted", Info, Each, [];
+    BackupAccepted = "backup.accepted", Info, Each, [RUN, ROW, &["attempt", "backup_id", "request_id", "took_ms"]];
     /// An attempt surely created nothing; another follows.
-    BackupRetry = "backup.retry", Warn, Sparingly, [];
+    BackupRetry = "backup.retry", Warn, Sparingly, [RUN, ROW, SETBACK, &["request_id", "took_ms", "retry_in_ms"]];
     /// An attempt may have created a backup; it is looked for.
-    BackupAmbiguous = "backup.ambiguous", Warn, Each, [];
+    BackupAmbiguous = "backup.ambiguous", Warn, Each, [RUN, ROW, SETBACK, &["request_id", "took_ms"]];
     /// A backup whose reply was lost was found by its name.
-    BackupAdopted = "backup.adopted", Info, Each, [];
+    BackupAdopted = "backup.adopted", Info, Each, [RUN, ROW, SETBACK, &["backup_id"]];
     /// The cloud says NORMAL: the run is done.
-    BackupCompleted = "backup.completed", Info, Owed, [];
+    BackupCompleted = "backup.completed", Info, Owed, [RUN, ROW, &["attempt", "backup_id", "took_ms", "lag_ms"]];
     /// The run ended without a backup that counts.
-    BackupFailed = "backup.failed", Error, Owed, [];
+    BackupFailed = "backup.failed", Error, Owed, [RUN, ROW, SETBACK, &["backup_id", "reason", "took_ms", "lag_ms"]];
     /// An accepted backup is gone before it was NORMAL, or the last good one of a disk is.
-    BackupVanished = "backup.vanished", Warn, Each, [];
+    BackupVanished = "backup.vanished", Warn, Each, [RUN, ROW, SETBACK, &["backup_id", "reason"]];
     /// A backup became NORMAL after its run had failed: it counts.
-    BackupLate = "backup.late", Warn, Owed, [];
+    BackupLate = "backup.late", Warn, Owed, [RUN, ROW, SETBACK, &["backup_id", "took_ms", "lag_ms"]];
     /// A completed backup is no longer in the cloud; others of the disk are.
-    BackupGone = "backup.gone", Info, Each, [];
+    BackupGone = "backup.gone", Info, Each, [RUN, &["backup_id"]];
     /// A backup of the cloud bears the name of a run that did not make it.
-    OwnerConflict = "owner.conflict", Error, Sparingly, [];
+    OwnerConflict = "owner.conflict", Error, Sparingly, [RUN, &["backup_id"]];
     /// Journal and cloud could not be compared.
-    ReconcileFailed = "reconcile.failed", Warn, Each, [];
+    ReconcileFailed = "reconcile.failed", Warn, Each, [&["target"]];
     /// They are compared again.
-    ReconcileRecovered = "reconcile.recovered", Info, Each, [];
+    ReconcileRecovered = "reconcile.recovered", Info, Each, [&["target"]];
     /// A job selects a disk that it did not select before.
-    DiskJoined = "disk.joined", Info, Each, [];
+    DiskJoined = "disk.joined", Info, Each, [&["job", "disk_id", "target"]];
     /// A job no longer selects a disk.
-    DiskLeft = "disk.left", Warn, Each, [];
+    DiskLeft = "disk.left", Warn, Each, [&["job", "disk_id", "target"]];
     /// A listing would take so many disks away from a job that it is not believed: all stay.
-    DiscoverRefused = "discover.refused", Error, Each, [];
+    DiscoverRefused = "discover.refused", Error, Each, [&["job", "target"]];
     /// Disks could not be listed: jobs keep those that they have.
-    DiscoverFailed = "discover.failed", Warn, Each, [];
+    DiscoverFailed = "discover.failed", Warn, Each, [&["target"]];
     /// They are listed, or believed, again.
-    DiscoverRecovered = "discover.recovered", Info, Each, [];
+    DiscoverRecovered = "discover.recovered", Info, Each, [&["job", "target"]];
     /// Two backups of one run exist.
-    BackupTwin = "backup.twin", Warn, Sparingly, [];
+    BackupTwin = "backup.twin", Warn, Sparingly, [RUN, ROW, SETBACK, &["backup_id"]];
     /// A disk is to be put back to a backup: the intent is durable, the call leaves.
-    RestoreRequested = "restore.requested", Warn, Each, [];
+    RestoreRequested = "restore.requested", Warn, Each, [&["disk_id", "target", "backup_id", "attempt"]];
     /// The disk is what it was at the backup.
-    RestoreCompleted = "restore.completed", Info, Owed, [];
+    RestoreCompleted = "restore.completed", Info, Owed, [&["disk_id", "target", "backup_id", "attempt", "took_ms"]];
     /// The disk may not be what it was at the backup.
-    RestoreFailed = "restore.failed", Error, Owed, [];
+    RestoreFailed = "restore.failed", Error, Owed, [&["disk_id", "target", "backup_id", "attempt", "reason", "took_ms"]];
     /// The disk's backup quota is full.
-    QuotaFull = "quota.full", Warn, Sparingly, [];
+    QuotaFull = "quota.full", Warn, Sparingly, [RUN, ROW, SETBACK, &["retry_in_ms"]];
     /// A backup was deleted to make room for a run's.
-    QuotaFreed = "quota.freed", Warn, Each, [];
+    QuotaFreed = "quota.freed", Warn, Each, [RUN, ROW, SETBACK, &["backup_id"]];
     /// A disk's quota does not do for what its jobs keep, or will be full.
-    QuotaWarning = "quota.warning", Warn, Each, [];
+    QuotaWarning = "quota.warning", Warn, Each, [&["job", "disk_id", "target"]];
     /// A backup has become a snapshot, and its place on the disk is free.
-    BackupPromoted = "backup.promoted", Info, Each, [];
+    BackupPromoted = "backup.promoted", Info, Each, [RUN, ROW, SETBACK, &["backup_id", "snapshot_id"]];
     /// A disk has no good backup: the last one made room for the next.
-    GapBegan = "gap.began", Warn, Owed, [];
+    GapBegan = "gap.began", Warn, Owed, [RUN, &["backup_id"]];
     /// It has one again.
-    GapEnded = "gap.ended", Info, Owed, [];
+    GapEnded = "gap.ended", Info, Owed, [RUN, &["backup_id", "took_ms"]];
     /// What the rules keep of a disk's backups, where something is deleted.
-    RetentionKept = "retention.kept", Debug, Each, [];
+    RetentionKept = "retention.kept", Debug, Each, [&["disk_id"]];
     /// A backup that no rule keeps is gone.
-    RetentionDeleted = "retention.deleted", Info, Each, [];
+    RetentionDeleted = "retention.deleted", Info, Each, [RUN, POINT];
     /// A backup that no rule keeps could not be deleted; it is tried again.
-    RetentionFailed = "retention.failed", Warn, Sparingly, [];
+    RetentionFailed = "retention.failed", Warn, Sparingly, [RUN, POINT];
     /// The cloud throttles; the lane slows down.
-    LaneThrottled = "lane.throttled", Warn, Each, [];
+    LaneThrottled = "lane.throttled", Warn, Each, [&["target"]];
     /// The lane is at its full rate again.
-    LaneRecovered = "lane.recovered", Info, Each, [];
+    LaneRecovered = "lane.recovered", Info, Each, [&["target"]];
     /// The credential could not be had or renewed, or the cloud refuses it.
-    CredentialsFailed = "credentials.failed", Error, Each, [];
+    CredentialsFailed = "credentials.failed", Error, Each, [&["target"]];
     /// It was renewed, or is good again.
-    CredentialsRefreshed = "credentials.refreshed", Info, Each, [];
+    CredentialsRefreshed = "credentials.refreshed", Info, Each, [&["target"]];
     /// The wall clock and the cloud's, or its own past, disagree.
     ClockWrong = "clock.wrong", Error, Each, [];
     /// They agree again.

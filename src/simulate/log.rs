@@ -69,6 +69,11 @@ impl Log {
         if matches!(event.kind, Kind::DaemonFault | Kind::JournalUnreadable | Kind::JournalUnwritable) {
             heard.faults.push(heard.line.trim_end().to_owned());
         }
+        for name in event.fields.names() {
+            if event.kind.fields().all(|known| known != name) {
+                heard.faults.push(format!("{} has an undocumented `{name}`", event.kind.name()));
+            }
+        }
         if let Some(kept) = &mut heard.kept {
             kept.push(event.clone());
         }

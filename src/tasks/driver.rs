@@ -4,6 +4,7 @@
 //! what the task does.
 
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -82,37 +83,76 @@ pub trait Task: Send {
     fn step(&mut self, app: &Arc<App>, in_flight: &mut InFlight) -> impl Future<Output = Duration> + Send;
 }
 
-/// A sign of life: the monotonic millisecond of a task's last step.
+/// A sign of life: the monotonic millisecond at which a task is to take its next step.
 #[derive(Default)]
 pub struct Pulse(AtomicU64);
 
 impl Pulse {
-    fn beat(&self, app: &App) {
-        self.0.store(millis(app.parts.time.clock().mono()), Ordering::Relaxed);
+    /// A step begins, which is to end at once: a call that takes long is in flight, and no step waits for it.
+    fn step_begins(&self, app: &App) {
+        self.0.fetch_min(now(app), Ordering::Relaxed);
     }
 
-    /// How long ago the last step began.
-    #[must_use]
-    pub fn age(&self, app: &App) -> Duration {
-        let now = millis(app.parts.time.clock().mono());
-        Duration::from_millis(now.saturating_sub(self.0.load(Ordering::Relaxed)))
+    /// It has ended; the next one begins within `wait`.
+    fn step_ended(&self, app: &App, wait: Duration) {
+        self.0.store(now(app).saturating_add(millis(wait)), Ordering::Relaxed);
     }
+
+    /// For how long the task has been in one step, or has overslept.
+    #[must_use]
+    pub fn overdue(&self, app: &App) -> Duration {
+        Duration::from_millis(now(app).saturating_sub(self.0.load(Ordering::Relaxed)))
+    }
+}
+
+fn now(app: &App) -> u64 {
+    millis(app.parts.time.clock().mono())
 }
 
 fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// A step that panicked.
+#[derive(Debug, thiserror::Error)]
+#[error("the task {task} panicked: {said}")]
+struct Panicked {
+    task: &'static str,
+    said: String,
+}
+
+/// What a task is called, for people.
+#[must_use]
+pub fn name<T: Task>() -> &'static str {
+    let path = std::any::type_name::<T>();
+    path.rsplit("::").next().unwrap_or(path)
+}
+
 /// Runs a task until the app is told to stop, and then until its calls have ended.
+///
+/// A step that panics is reported, and the task goes on: it stops neither the others nor itself. But its pulse does
+/// not count such a step: a task that only panics is one that hangs.
 pub async fn drive<T: Task>(mut task: T, app: Arc<App>, pulse: Arc<Pulse>) {
     let mut in_flight = InFlight::default();
+    let hop = app.parts.idle.hop;
     loop {
-        pulse.beat(&app);
+        pulse.step_begins(&app);
         // A step sees all that there is: what rang before it is answered by it.
         let _rang = T::bell(&app).notified().now_or_never();
         let rests = T::NEEDS_CLOCK && !app.parts.time.is_trusted();
-        let hop = app.parts.idle.hop;
-        let wait = if rests { hop } else { task.step(&app, &mut in_flight).await.min(hop) };
+        let step = async { if rests { hop } else { task.step(&app, &mut in_flight).await.min(hop) } };
+        let wait = match AssertUnwindSafe(step).catch_unwind().await {
+            Ok(wait) => {
+                pulse.step_ended(&app, wait);
+                wait
+            }
+            Err(panic) => {
+                let said = panic.downcast_ref::<String>().cloned();
+                let said = said.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string));
+                app.fault(&Panicked { task: name::<T>(), said: said.unwrap_or_default() });
+                hop
+            }
+        };
         tokio::select! {
             biased;
             () = app.stop.cancelled() => break,

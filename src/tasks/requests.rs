@@ -15,12 +15,12 @@ use crate::journal::{Answer, Change, JournalError, LogAsk, Request, SharedError,
 use crate::report::log::{Filter, Until};
 use crate::report::{Event, Kind};
 
-/// Takes up all requests that have no answer yet; gives back those whose answer takes calls, for `inspect`. Where the
-/// clock cannot be believed those that need none are taken up alone: a request for a backup becomes runs that are due now.
+/// Takes up all requests that have no answer yet; gives back those whose answer takes calls, for `inspect`. While the wall
+/// clock is not `trusted`, that is no more than what is logged: others become runs that are due now.
 ///
 /// # Errors
 /// When the journal cannot be read or written; the requests are then taken up later.
-pub async fn take_up_all(app: &App) -> Result<Vec<(i64, Vec<ToInspect>)>, SharedError> {
+pub async fn take_up_all(app: &App, trusted: bool) -> Result<Vec<(i64, Vec<ToInspect>)>, SharedError> {
     let mut to_inspect = Vec::new();
     for (number, request) in app.parts.journal.read(|store| store.open_requests()).await? {
         match request {
@@ -28,7 +28,7 @@ pub async fn take_up_all(app: &App) -> Result<Vec<(i64, Vec<ToInspect>)>, Shared
                 let answer = log_level(app, ask);
                 app.write(Change::Answer(number, answer)).await?;
             }
-            _ if !app.parts.time.is_trusted() => {}
+            _ if !trusted => {}
             Request::Backup { disks, job } => backup(app, number, disks, job).await?,
             Request::Retry { run } => {
                 let answer = match retry(app, &run).await? {

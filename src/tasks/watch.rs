@@ -50,7 +50,7 @@ impl Task for Watch {
     async fn step(&mut self, app: &Arc<App>, in_flight: &mut InFlight) -> Duration {
         let wait = self.clock.step(app, in_flight).await;
         app.say_level(app.parts.levels.expire(app.parts.time.clock().mono()));
-        match requests::take_up_all(app).await {
+        match requests::take_up_all(app, app.parts.time.is_trusted()).await {
             Ok(to_inspect) => self.inspect(app, to_inspect, in_flight),
             Err(error) => app.journal_fault(&error),
         }

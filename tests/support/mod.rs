@@ -205,6 +205,14 @@ impl Account {
         let wrong = [Kind::DaemonFault, Kind::JournalUnreadable, Kind::JournalUnwritable, Kind::BackupTwin];
         let faults: Vec<_> = self.events.iter().filter(|event| wrong.contains(&event.kind)).collect();
         assert!(faults.is_empty(), "{faults:#?}");
+        for event in &self.events {
+            let known: Vec<_> = event.kind.fields().collect();
+            let names = event.fields.names();
+            assert!(
+                names.iter().all(|name| known.contains(name)),
+                "a field that is not documented: {event:?}"
+            );
+        }
         let ends = [Kind::BackupCompleted, Kind::BackupFailed, Kind::RunSkipped];
         let mut told: BTreeMap<&str, usize> = BTreeMap::new();
         for event in self.events.iter().filter(|event| ends.contains(&event.kind)) {

@@ -30,10 +30,11 @@ pub(super) fn apply(write: &Transaction<'_>, change: &Change) -> rusqlite::Resul
             }
             for row in rows {
                 insert(write, row)?;
-                // Its predecessor may have been overtaken: let it be looked at.
+                // Its predecessor may have been overtaken: let it be looked at. By the key, all that the disk ever had
+                // would be read.
                 execute(
                     write,
-                    "UPDATE runs SET attend_at = 0, version = version + 1
+                    "UPDATE runs INDEXED BY runs_of_disk SET attend_at = 0, version = version + 1
                      WHERE job = ?1 AND disk = ?2 AND due < ?3 AND ended_at IS NULL AND state IN ('planned', 'absent')",
                     params![row.run.id.job.as_str(), row.run.id.disk.as_str(), row.run.id.due.as_second()],
                 )?;
@@ -406,7 +407,7 @@ fn begin(write: &Transaction<'_>, run: &Run, attend_at: Timestamp, now: Timestam
     if begun {
         execute(
             write,
-            "UPDATE runs SET attend_at = 0, version = version + 1
+            "UPDATE runs INDEXED BY runs_of_disk SET attend_at = 0, version = version + 1
              WHERE job = ?1 AND disk = ?2 AND due < ?3 AND ended_at IS NULL AND state IN ('planned', 'absent')",
             params![run.id.job.as_str(), run.id.disk.as_str(), run.id.due.as_second()],
         )?;

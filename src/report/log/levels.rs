@@ -16,9 +16,12 @@ use super::Filter;
 #[derive(Clone, Default)]
 pub struct Levels(Arc<Mutex<State>>);
 
+/// Puts a filter in force.
+type Apply = Box<dyn Fn(&Filter) + Send>;
+
 #[derive(Default)]
 struct State {
-    apply: Option<Box<dyn Fn(&Filter) + Send>>,
+    apply: Option<Apply>,
     configured: Filter,
     given: Option<Filter>,
     asked: Option<Asked>,

@@ -1,0 +1,106 @@
+//! The life of a run, and what the journal writes of it.
+
+use std::path::Path;
+use std::time::Duration;
+
+use backup_core::retry::RetryPolicy;
+use backup_core::run::{Poll, Reply, Sighting};
+use backup_core::{DiskId, Now, Run, RunId};
+use cbs_backupd::config::Config;
+use cbs_backupd::journal::{Change, Row, Sqlite, Store, Watermark};
+use cbs_backupd::tasks::plan::PlannedBy;
+use jiff::Timestamp;
+
+use crate::{DUE, config, disk, due, job, yaml};
+
+/// So many seconds after the first due instant, in a process that started a minute before.
+pub(crate) fn now(second: u64) -> Now {
+    let at = |second: i64| Timestamp::from_second(DUE + second).unwrap();
+    Now {
+        wall: at(i64::try_from(second).unwrap()),
+        epoch: 1,
+        up: Duration::from_secs(60 + second),
+        started: at(-60),
+    }
+}
+
+/// Planned, begun, accepted, completed.
+pub(crate) fn life(disk: &DiskId, day: u32) -> [Run; 4] {
+    let config = config(&yaml(1));
+    live(row(&config, disk, day).run)
+}
+
+fn live(planned: Run) -> [Run; 4] {
+    let backup = format!("dbp-{:08x}", planned.id.due.as_second() & 0xffff_ffff).parse().unwrap();
+    let begun = planned.clone().begin(&now(0)).unwrap();
+    let accepted = begun.clone().reply(&now(1), Reply::Accepted(backup), 0, &RetryPolicy::default()).unwrap();
+    let completed = accepted.clone().polled(&now(10), Poll::Seen(Sighting::Normal)).unwrap();
+    [planned, begun, accepted, completed]
+}
+
+fn row(config: &Config, disk: &DiskId, day: u32) -> Row {
+    let id = RunId { job: job(), disk: disk.clone(), due: due(day) };
+    PlannedBy::job(config, &config.jobs[0]).row(id, due(day))
+}
+
+/// A journal in which runs come and go, one at a time.
+pub struct Writes {
+    journal: Sqlite,
+    config: Config,
+    disk: DiskId,
+    schedule: String,
+    day: u32,
+}
+
+impl Writes {
+    /// In memory, or in the file at `path`, whatever that has already.
+    #[must_use]
+    pub fn new(path: Option<&Path>) -> Self {
+        let journal = path.map_or_else(Sqlite::in_memory, Sqlite::open).unwrap();
+        let config = config(&yaml(1));
+        // One that no other journal has.
+        let disk = disk(0xffff_fff0);
+        let schedule = config.jobs[0].schedule.to_string();
+        let mut writes = Self { journal, config, disk, schedule, day: 0 };
+        let mark = writes.watermark();
+        writes.journal.apply(&[Change::Watermarks(vec![mark])]).unwrap();
+        writes
+    }
+
+    fn watermark(&self) -> Watermark {
+        Watermark {
+            job: job(),
+            disk: self.disk.clone(),
+            schedule: self.schedule.clone(),
+            planned_through: due(self.day),
+            next_due: Some(due(self.day + 1)),
+        }
+    }
+
+    /// All that is written of the next run, each change durable before the next: planned, begun, accepted, completed,
+    /// told.
+    pub fn turn(&mut self) {
+        self.day += 1;
+        let planned = row(&self.config, &self.disk, self.day);
+        let [_, begun, accepted, completed] = live(planned.run.clone());
+        let id = begun.id.clone();
+        let (attend_at, at) = (now(20).wall, now(10).wall);
+        let changes = [
+            Change::Plan { rows: vec![planned], watermark: self.watermark() },
+            Change::Begin { run: begun, attend_at, now: at },
+            Change::Save { run: accepted, attend_at, now: at },
+            Change::Save { run: completed, attend_at, now: at },
+            Change::Reported(vec![id]),
+        ];
+        for change in changes {
+            assert_eq!(self.journal.apply(std::slice::from_ref(&change)).unwrap(), [true], "{change:?}");
+        }
+    }
+}
+
+impl Drop for Writes {
+    /// Leaves a file as it was found, but for its finished runs.
+    fn drop(&mut self) {
+        let _ = self.journal.apply(&[Change::Forget(vec![(job(), self.disk.clone())])]);
+    }
+}
