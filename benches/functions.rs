@@ -1,6 +1,6 @@
 //! `cargo bench -p benchmarks`: single paths, by themselves.
 
-use benchmarks::{Planning, Replies, Writes, config, next_steps, sign, states, yaml};
+use benchmarks::{Planning, Replies, Standings, Writes, config, next_steps, sign, states, yaml};
 use divan::{Bencher, black_box};
 
 /// How many disks are due in each planning pass.
@@ -51,6 +51,12 @@ fn a_listing_of_100(bencher: Bencher<'_, '_>) {
 fn writes_of_a_run(bencher: Bencher<'_, '_>) {
     let mut writes = Writes::new(None);
     bencher.bench_local(|| writes.turn());
+}
+
+#[divan::bench(args = [100, 1_000])]
+fn standings(bencher: Bencher<'_, '_>, disks: usize) {
+    let standings = Standings::new(disks);
+    bencher.bench_local(|| standings.turn());
 }
 
 #[divan::bench(args = [1_000, 10_000], sample_count = 10, sample_size = 1)]

@@ -65,7 +65,6 @@ async fn play(third: Third) -> (Duration, Vec<String>) {
     let config = Arc::new(Config::parse("test.yaml", text, &BTreeMap::new()).unwrap());
     let ears = Arc::new(Ears::default());
     let parts = Parts {
-        levels: Levels::default(),
         time: Time::new(Arc::new(SteppedClock::new("2026-11-24T00:00:00Z".parse().unwrap())), 1),
         random: Random::from_seed(1),
         journal: Journal::new(Box::new(Sqlite::open(&folder.path().join(FILE)).unwrap()), Blocking::Inline),

@@ -64,7 +64,15 @@ impl Writes {
         let mut writes = Self { journal, config, disk, schedule, day: 0 };
         let mark = writes.watermark();
         writes.journal.apply(&[Change::Watermarks(vec![mark])]).unwrap();
+        // After those that an earlier one left.
+        while writes.journal.run(&writes.next()).unwrap().is_some() {
+            writes.day += 1;
+        }
         writes
+    }
+
+    fn next(&self) -> RunId {
+        RunId { job: job(), disk: self.disk.clone(), due: due(self.day + 1) }
     }
 
     fn watermark(&self) -> Watermark {
@@ -102,5 +110,54 @@ impl Drop for Writes {
     /// Leaves a file as it was found, but for its finished runs.
     fn drop(&mut self) {
         let _ = self.journal.apply(&[Change::Forget(vec![(job(), self.disk.clone())])]);
+    }
+}
+
+/// A journal's file with a completed run of each of so many disks, as `status` reads it beside the daemon.
+pub struct Standings {
+    reader: Sqlite,
+    disks: usize,
+    _folder: tempfile::TempDir,
+}
+
+impl Standings {
+    /// Of so many disks.
+    #[must_use]
+    pub fn new(disks: usize) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal.sqlite3");
+        let config = config(&yaml(1));
+        let schedule = config.jobs[0].schedule.to_string();
+        let mut journal = Sqlite::open(&path).unwrap();
+        for number in 0..disks {
+            let mark = Watermark {
+                job: job(),
+                disk: disk(number),
+                schedule: schedule.clone(),
+                planned_through: due(0),
+                next_due: Some(due(1)),
+            };
+            let planned = row(&config, &disk(number), 0);
+            let [_, begun, accepted, completed] = live(planned.run.clone());
+            let at = now(10).wall;
+            let changes = [
+                Change::Watermarks(vec![mark]),
+                Change::Ask(planned),
+                Change::Begin { run: begun, attend_at: at, now: at },
+                Change::Save { run: accepted, attend_at: at, now: at },
+                Change::Save { run: completed, attend_at: at, now: at },
+            ];
+            assert_eq!(journal.apply(&changes).unwrap(), [true; 5]);
+        }
+        let reader = Sqlite::open_to_read(&path).unwrap().unwrap();
+        Self { reader, disks, _folder: folder }
+    }
+
+    /// How all of them stand.
+    pub fn turn(&self) {
+        let standings = self.reader.standings().unwrap();
+        assert!(
+            standings.len() == self.disks && standings.iter().all(|standing| standing.last_good.is_some())
+        );
     }
 }

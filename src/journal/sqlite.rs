@@ -71,6 +71,7 @@ impl Sqlite {
             .map_err(file::failed("open", path.display().to_string()))?;
         let journal = Self { connection };
         journal.connection.busy_timeout(BUSY).map_err(journal.failed("open"))?;
+        keep_plans(&journal.connection).map_err(journal.failed("open"))?;
         match journal.version()? {
             0 => Ok(None),
             found if found > known() => {
@@ -98,10 +99,7 @@ impl Sqlite {
             journal.connection.pragma_update(None, "journal_mode", "WAL")?;
             journal.connection.pragma_update(None, "synchronous", "FULL")?;
             journal.connection.pragma_update(None, "foreign_keys", true)?;
-            journal.connection.set_prepared_statement_cache_capacity(64);
-            // Plans that do not hang on bound values. Without it every query that a partial index may answer is
-            // parsed and planned anew each time that it is run.
-            journal.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+            keep_plans(&journal.connection)?;
             let write = journal.connection.transaction()?;
             for (version, migration) in (1_i64..).zip(MIGRATIONS) {
                 if version > found {
@@ -613,6 +611,13 @@ impl Store for Sqlite {
             Ok((subject, from_millis(row.get(2)?)))
         })
     }
+}
+
+/// Plans that do not hang on bound values. Without it every query that a partial index may answer is parsed and planned
+/// anew each time that it is run.
+fn keep_plans(connection: &Connection) -> rusqlite::Result<()> {
+    connection.set_prepared_statement_cache_capacity(64);
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map(drop)
 }
 
 /// A key that cannot be read is reported with its row.

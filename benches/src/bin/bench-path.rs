@@ -1,16 +1,13 @@
 //! `bench-path PATH TURNS`: goes a path so many times, for callgrind (`.ci/guard`). What is got ready before does not
 //! count: callgrind is to watch [`turns_that_count`] alone.
 //!
-//! `bench-path writes TURNS FILE` writes to the journal in that file, and prints how long each turn took, in
-//! microseconds.
+//! `bench-path writes TURNS FILE...` writes to the journals in those files, in turn, and prints how long each took, in
+//! microseconds, a line for each round.
 
-#![expect(clippy::unwrap_used, reason = "a failure ends the benchmark")]
-
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use benchmarks::{Planning, Replies, Writes, config, next_steps, sign, states, yaml};
+use benchmarks::{Planning, Replies, Standings, Writes, config, next_steps, sign, states, yaml};
 use clap::Parser;
 
 #[derive(Parser)]
@@ -19,12 +16,15 @@ struct Arguments {
     path: String,
     /// How often
     turns: u32,
-    /// The journal's file, of `writes`
-    file: Option<PathBuf>,
+    /// The journals' files, of `writes`
+    files: Vec<PathBuf>,
 }
 
 fn main() {
-    let Arguments { path, turns, file } = Arguments::parse();
+    let Arguments { path, turns, files } = Arguments::parse();
+    if !files.is_empty() {
+        return timed(turns, &mut files.iter().map(|file| Writes::new(Some(file))).collect::<Vec<_>>());
+    }
     let mut turn: Box<dyn FnMut()> = match &*path {
         "planning-10-of-1000" => planning(1_000, 10),
         "planning-10-of-10000" => planning(10_000, 10),
@@ -39,13 +39,17 @@ fn main() {
             Box::new(move || replies.turn())
         }
         "writes" => {
-            let mut writes = Writes::new(file.as_deref());
+            let mut writes = Writes::new(None);
             Box::new(move || writes.turn())
         }
         "writes-after-300" => {
             let mut writes = Writes::new(None);
             (0..300).for_each(|_| writes.turn());
             Box::new(move || writes.turn())
+        }
+        "standings-of-100" => {
+            let standings = Standings::new(100);
+            Box::new(move || standings.turn())
         }
         "yaml-of-100" => {
             let text = yaml(100);
@@ -59,11 +63,7 @@ fn main() {
     };
     // The first one makes what the others find: statements, caches.
     turn();
-    if file.is_some() {
-        timed(turns, &mut turn);
-    } else {
-        turns_that_count(turns, &mut turn);
-    }
+    turns_that_count(turns, &mut turn);
 }
 
 fn planning(disks: usize, due: usize) -> Box<dyn FnMut()> {
@@ -82,11 +82,13 @@ fn turns_that_count(turns: u32, turn: &mut dyn FnMut()) {
 }
 
 #[expect(clippy::disallowed_methods, reason = "a benchmark measures real time")]
-fn timed(turns: u32, turn: &mut dyn FnMut()) {
-    let mut out = std::io::stdout().lock();
+fn timed(turns: u32, journals: &mut [Writes]) {
     for _ in 0..turns {
-        let began = Instant::now();
-        turn();
-        writeln!(out, "{}", began.elapsed().as_micros()).unwrap();
+        let took = journals.iter_mut().map(|writes| {
+            let began = Instant::now();
+            writes.turn();
+            began.elapsed().as_micros().to_string()
+        });
+        println!("{}", took.collect::<Vec<_>>().join(" "));
     }
 }
