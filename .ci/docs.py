@@ -207,6 +207,8 @@ def carry_out(document, text, events):
         environment["CBS_BACKUPD__STATE_DIR"] = str(folder / "state")
         environment["CBS_BACKUPD__TARGETS__DEFAULT__ENDPOINT"] = cloud.address
         running.callback(run, ["systemctl", "stop", "cbs-backupd"], folder, environment)
+        if is_page and document.stem != "cbs-backupd-run":
+            run(["systemctl", "start", "cbs-backupd"], folder, environment)
         for line, info, body in blocks:
             begun = time.monotonic()
             try:

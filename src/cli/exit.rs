@@ -31,6 +31,7 @@ impl Exit {
     pub(super) const CHECK_WARNING: Self = Self::Late;
     /// `status --check`: critical.
     pub(super) const CHECK_CRITICAL: Self = Self::Usage;
+
     /// What it says of a command in general.
     pub(super) fn meaning(self) -> &'static str {
         match self {

@@ -347,6 +347,10 @@ pub(super) const ENVIRONMENT: &[(&str, &str)] = &[
     ("CBS_BACKUPD_CONFIG", "The configuration file, as `--config`."),
     ("CBS_BACKUPD_LOG", "What is logged, as `--log-level`."),
     (
+        "JOURNAL_STREAM",
+        "Set by systemd where standard error goes to its journal: the log is then written there with its fields.",
+    ),
+    (
         "CBS_BACKUPD__PATH__OF__KEY",
         "Any single value of the configuration outside `jobs`, laid over the file's: CBS_BACKUPD__SETTLE=10m, CBS_BACKUPD__TARGETS__DEFAULT__RATE_LIMIT=10.",
     ),
