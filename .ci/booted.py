@@ -96,6 +96,8 @@ def root_file_system():
             part.rename(archive)
         finally:
             part.unlink(missing_ok=True)
+        for old in set(PLACE.glob("*.tar")) - {archive}:
+            old.unlink()
         print(f"{archive.name}: made in {time.monotonic() - begun:.0f} s", flush=True)
     return archive
 
@@ -141,6 +143,13 @@ def is_gone(path):
 
 
 def remove_group(path):
+    """Removes a control group of ours, and the processes in it."""
+    for file in path.rglob("cgroup.procs"):
+        for pid in file.read_text().split():
+            try:
+                os.kill(int(pid), signal.SIGKILL)
+            except ProcessLookupError:
+                pass
     for folder, _, _ in os.walk(path, topdown=False):
         until(f"{folder} is empty", lambda folder=folder: removed(folder), 10)
 
@@ -199,7 +208,8 @@ class Machine:
 
         def child():
             self.groups.enter()
-            LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+            # Should this caller be killed, systemd-nspawn powers the machine off.
+            LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
             if os.getppid() != parent:
                 os._exit(1)
 
@@ -236,7 +246,7 @@ class Machine:
     def run(self, *command, check=True, text=None, seconds=150):
         """Runs a command in the machine, as root."""
         done = subprocess.run(
-            ["nsenter", f"--target={self.leader}", "--all", "env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root",
+            ["nsenter", f"--target={self.leader}", "--all", "env", "-i", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root",
              "LC_ALL=C.UTF-8", "DEBIAN_FRONTEND=noninteractive", "SYSTEMD_PAGER=", *command],
             input=text, stdin=None if text is not None else subprocess.DEVNULL, capture_output=True, text=True, timeout=seconds,
         )
