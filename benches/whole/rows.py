@@ -422,14 +422,13 @@ def week(bench):
     """As many runs as a week of a thousand hourly disks has, of a real process: ten thousand disks, every minute."""
     disks, minutes, every_s = 10_000, bench.of(17, 4), 5
     keep = "    keep: { last: 3 }\n"
-    with night(bench.programs, disks, '"* * * * *"', lanes=12, job=keep, more="history_keep: 1d\n", level="warn") as (cloud, daemon, place):
+    with night(bench.programs, disks, '"* * * * *"', lanes=12, job=keep, more="history_keep: 1d\n") as (cloud, daemon, place):
         began, samples = time.time(), []
         while time.time() < began + minutes * 60:
             time.sleep(every_s)
             daemon.read()
             samples.append((time.time() - began, daemon.memory_mib("RssAnon"), daemon.memory_mib()))
         creates = len(accepted(cloud.creates()))
-        log = daemon.err.stat().st_size
         size = sum(file.stat().st_size for file in (place / "state").iterdir()) / 2**20
     # After the first third: before it there is still something to get to know.
     late = [sample for sample in samples if sample[0] > minutes * 20]
@@ -441,7 +440,7 @@ def week(bench):
         "week", "memory over as many runs as a week of 1,000 hourly disks has: 10,000 disks, every minute, a real process",
         "flat (slope printed)",
         f"{of_week:+.2f} MiB in 168,000 runs ({a_run * 2**20:+.2f} bytes a run); {first[2]:.1f} MiB resident a third in, {last[2]:.1f} MiB at "
-        f"the end, of {creates:,} runs in {minutes} min; journal {size:.0f} MiB, log {log} bytes", "-",
+        f"the end, of {creates:,} runs in {minutes} min; journal {size:.0f} MiB", "-",
         of_week < 1,
         ["What runs leave behind is what matters, and not the hours between them: the runs are real, the hours are not waited for."],
     )]

@@ -182,10 +182,10 @@ def peak_in_any_second(instants):
 class Daemon(Process):
     """`cbs-backupd run`, its log in a file."""
 
-    def __init__(self, programs, place, level="info"):
+    def __init__(self, programs, place):
         self.position, self.counts = 0, {}
         super().__init__(
-            [programs / "cbs-backupd", "run", "--log-format", "json", "--log-level", level,
+            [programs / "cbs-backupd", "run", "--log-format", "json",
              "--config", place / "config.yaml"],
             place, "daemon", CREDENTIALS,
         )
@@ -258,14 +258,14 @@ NEVER = '"0 0 29 2 *"'
 
 
 @contextmanager
-def night(programs, disks, schedule, limit=LIFTED, lanes=1, select=False, timings=None, level="info", **config):
+def night(programs, disks, schedule, limit=LIFTED, lanes=1, select=False, timings=None, **config):
     """A cloud and a daemon that has come to know it."""
     with ExitStack() as running:
         place = running.enter_context(folder())
         identities = ACCOUNTS if lanes > 1 else (ID,)
         cloud = running.enter_context(Cloud(programs, place, disks, limit, identities, **(timings or {})))
         configure(place, cloud.port, disks, schedule, lanes=lanes, select=select, **config)
-        daemon = running.enter_context(Daemon(programs, place, level))
+        daemon = running.enter_context(Daemon(programs, place))
         daemon.until_ready()
         yield cloud, daemon, place
 
