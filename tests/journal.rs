@@ -195,6 +195,28 @@ fn old_runs_are_forgotten_save_the_last_good_one_and_what_came_after() {
 }
 
 #[test]
+fn the_history_of_a_disk_is_that_of_all_its_jobs_the_latest_first() {
+    for (mut store, _folder) in stores() {
+        let other_disk = "db/disk-5e6f7a8b/19700101T000030Z";
+        for run in [RUN, OTHER, "web/disk-1a2b3c4d/19700101T000020Z", other_disk] {
+            store.apply(&[Change::Ask(row(run, 10))]).unwrap();
+        }
+        let runs = |filter: Filter| -> Vec<String> {
+            store.history(&filter).unwrap().iter().map(|row| row.run.id.to_string()).collect()
+        };
+        let disk = Some("disk-1a2b3c4d".parse().unwrap());
+        let of_disk = Filter { disk: disk.clone(), limit: 10, ..Filter::default() };
+        assert_eq!(runs(of_disk.clone()), ["web/disk-1a2b3c4d/19700101T000020Z", RUN, OTHER]);
+        assert_eq!(runs(Filter { limit: 1, ..of_disk.clone() }), ["web/disk-1a2b3c4d/19700101T000020Z"]);
+        assert_eq!(runs(Filter { job: Some("db".parse().unwrap()), ..of_disk }), [RUN]);
+        assert!(
+            runs(Filter { disk: Some("disk-none".parse().unwrap()), limit: 10, ..Filter::default() })
+                .is_empty()
+        );
+    }
+}
+
+#[test]
 fn a_plan_by_a_schedule_that_is_no_longer_in_force_is_left_out() {
     for (mut store, _folder) in stores() {
         let mark = |schedule: &str, through| Watermark {

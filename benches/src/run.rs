@@ -7,7 +7,7 @@ use backup_core::retry::RetryPolicy;
 use backup_core::run::{Poll, Reply, Sighting};
 use backup_core::{DiskId, Now, Run, RunId};
 use cbs_backupd::config::Config;
-use cbs_backupd::journal::{Change, Row, Sqlite, Store, Watermark};
+use cbs_backupd::journal::{Change, Filter, Row, Sqlite, Store, Watermark};
 use cbs_backupd::tasks::plan::PlannedBy;
 use jiff::Timestamp;
 
@@ -159,5 +159,11 @@ impl Standings {
         assert!(
             standings.len() == self.disks && standings.iter().all(|standing| standing.last_good.is_some())
         );
+    }
+
+    /// What became of one of the disks, as `history` reads it.
+    pub fn history(&self) {
+        let filter = Filter { disk: Some(disk(0)), limit: 100, ..Filter::default() };
+        assert_eq!(self.reader.history(&filter).unwrap().len(), 1);
     }
 }

@@ -1,10 +1,12 @@
 """Measures whole processes, and writes the table: `.ci/bench` calls this, once all is built and installed."""
 
 import argparse
+import fcntl
 import json
 import os
 import platform
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -107,6 +109,13 @@ def main():
         names.append("build")
 
     HOME.mkdir(parents=True, exist_ok=True)
+    lock = (HOME / "lock").open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        sys.exit("another .ci/bench runs")
+    # What one that was killed has left.
+    shutil.rmtree(HOME / "tmp", ignore_errors=True)
     kept = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     failed = []
     for name in names:

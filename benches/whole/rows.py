@@ -4,8 +4,8 @@ Responsible for what is measured, and how. A goal that is missed is a row that s
 people to compare. What must hold at any speed is asserted.
 """
 
+import hashlib
 import json
-import math
 import re
 import shutil
 import sqlite3
@@ -16,7 +16,7 @@ import time
 import peers
 from result import Result
 from world import (
-    CREATE, FASTEST, HOME, ID, LIFTED, LIST, NEVER, ROOT, Cloud, Daemon, Process, command, configure, daily, disk, folder,
+    CREATE, FASTEST, HOME, LIST, NEVER, ROOT, Cloud, Daemon, Process, command, configure, daily, disk, folder,
     instant, next_minute, night, peak_in_any_second, percentile, sleep_until, wait_for,
 )
 
@@ -77,8 +77,10 @@ def rate(bench):
 def shared(bench):
     disks, limit = bench.of(1000, 300), 10
     for_s = bench.of(60, 20)
-    due = next_minute(60 + disks // 25)
-    with night(bench.programs, disks, daily(due), limit=limit, rate_limit=20, guard="1ms") as (cloud, daemon, _):
+    due = next_minute(30 + disks // 50)
+    with night(bench.programs, disks, daily(due), limit=20, rate_limit=20, guard="1ms") as (cloud, daemon, _):
+        sleep_until(due - 1)
+        cloud.ask("limits", {CREATE: limit, LIST: limit})
         sleep_until(due + for_s)
         cloud.ask("limits", {CREATE: 20, LIST: 20})
         daemon.until("backup.completed", disks)
@@ -214,7 +216,7 @@ def memory(bench):
         daemon.settle()
         small = daemon.memory_mib(), daemon.memory_mib("RssAnon")
     with folder() as place, Cloud(bench.programs, place, many) as cloud:
-        configure(place, cloud, many, NEVER)
+        configure(place, cloud.port, many, NEVER)
         # What it has after a restart, as on any day but the first.
         with Daemon(bench.programs, place) as daemon:
             fresh = daemon.until_ready()
@@ -316,8 +318,9 @@ def journal(bench):
         # In turn: what else the disk does meets both.
         took = writes(bench, 200, small, file)
         few, many = (statistics.median(column) for column in zip(*took))
-    with folder() as place, Cloud(bench.programs, place, disks) as cloud:
-        configure(place, cloud, disks, NEVER, more="history_keep: 4000d\n")
+    with folder() as place:
+        # No cloud: one that knew nothing of these backups would have each of them looked at, and written.
+        configure(place, 9, disks, NEVER, more="history_keep: 4000d\n")
         (place / "state").mkdir()
         # The name alone is moved: the file is large. It comes back, whatever happens.
         there = place / "state/journal.sqlite3"
@@ -351,7 +354,6 @@ def writes(bench, runs, *files):
 def runs_of_years(bench, disks, days):
     """A journal with a finished run of each disk and day, made once: from one that the program itself made."""
     schema = (ROOT / "src/journal/migrations/0001_runs.sql").read_bytes()
-    import hashlib
     file = HOME / f"runs-{disks * days}-{hashlib.sha256(schema).hexdigest()[:12]}.sqlite3"
     if file.exists():
         return file
@@ -420,14 +422,13 @@ def week(bench):
     """As many runs as a week of a thousand hourly disks has, of a real process: ten thousand disks, every minute."""
     disks, minutes, every_s = 10_000, bench.of(17, 4), 5
     keep = "    keep: { last: 3 }\n"
-    with night(bench.programs, disks, '"* * * * *"', lanes=12, job=keep, more="history_keep: 1d\n", level="warn") as (cloud, daemon, place):
+    with night(bench.programs, disks, '"* * * * *"', lanes=12, job=keep, more="history_keep: 1d\n") as (cloud, daemon, place):
         began, samples = time.time(), []
         while time.time() < began + minutes * 60:
             time.sleep(every_s)
             daemon.read()
             samples.append((time.time() - began, daemon.memory_mib("RssAnon"), daemon.memory_mib()))
         creates = len(accepted(cloud.creates()))
-        log = daemon.err.stat().st_size
         size = sum(file.stat().st_size for file in (place / "state").iterdir()) / 2**20
     # After the first third: before it there is still something to get to know.
     late = [sample for sample in samples if sample[0] > minutes * 20]
@@ -439,7 +440,7 @@ def week(bench):
         "week", "memory over as many runs as a week of 1,000 hourly disks has: 10,000 disks, every minute, a real process",
         "flat (slope printed)",
         f"{of_week:+.2f} MiB in 168,000 runs ({a_run * 2**20:+.2f} bytes a run); {first[2]:.1f} MiB resident a third in, {last[2]:.1f} MiB at "
-        f"the end, of {creates:,} runs in {minutes} min; journal {size:.0f} MiB, log {log} bytes", "-",
+        f"the end, of {creates:,} runs in {minutes} min; journal {size:.0f} MiB", "-",
         of_week < 1,
         ["What runs leave behind is what matters, and not the hours between them: the runs are real, the hours are not waited for."],
     )]

@@ -7,6 +7,7 @@ is measured.
 import json
 import os
 import re
+import resource
 import shutil
 import subprocess
 import tempfile
@@ -181,10 +182,10 @@ def peak_in_any_second(instants):
 class Daemon(Process):
     """`cbs-backupd run`, its log in a file."""
 
-    def __init__(self, programs, place, level="info"):
+    def __init__(self, programs, place):
         self.position, self.counts = 0, {}
         super().__init__(
-            [programs / "cbs-backupd", "run", "--log-format", "json", "--log-level", level,
+            [programs / "cbs-backupd", "run", "--log-format", "json",
              "--config", place / "config.yaml"],
             place, "daemon", CREDENTIALS,
         )
@@ -222,7 +223,7 @@ class Daemon(Process):
 CREDENTIALS = {"TENCENTCLOUD_SECRET_ID": ID, "TENCENTCLOUD_SECRET_KEY": KEY}
 
 
-def configure(place, cloud, disks, schedule, rate_limit=FASTEST, lanes=1, select=False, guard="0ms", more="", job=""):
+def configure(place, port, disks, schedule, rate_limit=FASTEST, lanes=1, select=False, guard="0ms", more="", job=""):
     """Writes the daemon's configuration. `lanes`: 1, or 12 for three accounts in four regions, each disk in one of them."""
     targets, jobs = [], []
     credentials = place / "credentials"
@@ -231,7 +232,7 @@ def configure(place, cloud, disks, schedule, rate_limit=FASTEST, lanes=1, select
         account, (region, address) = ACCOUNTS[lane % 3], REGIONS[lane // 3 % 4]
         key = f", credentials: {{ source: file, path: {credentials}, profile: {account} }}" if lanes > 1 else ""
         targets.append(
-            f'  t{lane}: {{ region: {region}, endpoint: "http://127.0.0.{address}:{cloud.port}", rate_limit: {rate_limit}{key} }}'
+            f'  t{lane}: {{ region: {region}, endpoint: "http://127.0.0.{address}:{port}", rate_limit: {rate_limit}{key} }}'
         )
         of_lane = [disk(number) for number in range(disks) if number % lanes == lane]
         what = "select: { tags: { backup: nightly } }" if select else "disks:\n" + "".join(f"      - {one}\n" for one in of_lane)
@@ -257,22 +258,20 @@ NEVER = '"0 0 29 2 *"'
 
 
 @contextmanager
-def night(programs, disks, schedule, limit=LIFTED, lanes=1, select=False, timings=None, level="info", **config):
+def night(programs, disks, schedule, limit=LIFTED, lanes=1, select=False, timings=None, **config):
     """A cloud and a daemon that has come to know it."""
     with ExitStack() as running:
         place = running.enter_context(folder())
         identities = ACCOUNTS if lanes > 1 else (ID,)
         cloud = running.enter_context(Cloud(programs, place, disks, limit, identities, **(timings or {})))
-        configure(place, cloud, disks, schedule, lanes=lanes, select=select, **config)
-        daemon = running.enter_context(Daemon(programs, place, level))
+        configure(place, cloud.port, disks, schedule, lanes=lanes, select=select, **config)
+        daemon = running.enter_context(Daemon(programs, place))
         daemon.until_ready()
         yield cloud, daemon, place
 
 
 def command(programs, place, *arguments, good=(0,)):
     """Runs a command: its output, the seconds that it took, and of processor time."""
-    import resource
-
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
     done = subprocess.run(
         [programs / "cbs-backupd", *arguments, *(["--config", place / "config.yaml"] if place else [])],

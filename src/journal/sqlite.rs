@@ -42,6 +42,11 @@ const MAKES_ROOM: &str = "('freeing', 'promoting')";
 /// What stands for the path of a journal in memory.
 const IN_MEMORY: &str = ":memory:";
 
+/// `jobs`: all that have runs, one look at the key for each.
+const JOBS: &str = "WITH RECURSIVE jobs (job) AS (
+    SELECT min(job) FROM runs
+    UNION ALL SELECT (SELECT min(job) FROM runs WHERE job > jobs.job) FROM jobs WHERE job IS NOT NULL)";
+
 /// The order of jobs that want the same; `p` is a row of `priorities`, or none.
 const BY_PRIORITY: &str = "coalesce(p.rank, 0) DESC";
 
@@ -440,8 +445,13 @@ impl Store for Sqlite {
     }
 
     fn history(&self, filter: &Filter) -> Result<Vec<Row>, JournalError> {
+        // A disk's runs lie together under each job: by their due instants, those of all disks would be read.
+        let (with, from) = match &filter.disk {
+            Some(_) => (JOBS, "jobs CROSS JOIN runs r ON r.job = jobs.job AND r.disk = ?2"),
+            None => ("", "runs r"),
+        };
         let sql = format!(
-            "SELECT {RUN} FROM runs r JOIN policies p ON p.id = r.policy
+            "{with} SELECT {RUN} FROM {from} JOIN policies p ON p.id = r.policy
              WHERE (?1 IS NULL OR r.job = ?1) AND (?2 IS NULL OR r.disk = ?2) AND (?3 IS NULL OR r.state = ?3)
                AND r.due >= ?4
              ORDER BY r.due DESC, r.job, r.disk LIMIT ?5"

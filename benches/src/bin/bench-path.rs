@@ -51,6 +51,14 @@ fn main() {
             let standings = Standings::new(100);
             Box::new(move || standings.turn())
         }
+        "history-among-100" => {
+            let standings = Standings::new(100);
+            Box::new(move || standings.history())
+        }
+        "history-among-1000" => {
+            let standings = Standings::new(1_000);
+            Box::new(move || standings.history())
+        }
         "yaml-of-100" => {
             let text = yaml(100);
             Box::new(move || drop(config(&text)))
