@@ -126,7 +126,7 @@ fn session(fields: &mut Fields<'_>, mistakes: &mut Mistakes) -> Option<(String, 
 }
 
 /// `a`, `b` or `c`
-fn one_of(words: &[&str]) -> String {
+pub(super) fn one_of(words: &[&str]) -> String {
     let quoted: Vec<_> = words.iter().map(|word| format!("`{word}`")).collect();
     match quoted.split_last() {
         Some((last, others)) if !others.is_empty() => format!("{} or {last}", others.join(", ")),
@@ -162,7 +162,7 @@ fn arn(node: &Node) -> Result<String, Expected> {
 }
 
 /// Part of a file's name.
-fn file_name(node: &Node) -> Option<String> {
+pub(super) fn file_name(node: &Node) -> Option<String> {
     let fits = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     let name = text(node).ok().filter(|name| name.len() <= 100 && name.chars().all(fits))?;
     (!name.starts_with('.')).then(|| name.to_owned())

@@ -8,7 +8,7 @@ use super::fields::{Fields, absolute, duration, or, parsed, zone_name};
 use super::mistakes::Mistakes;
 use super::targets::{self, Targets};
 use super::tree::{Node, Value};
-use super::{Config, jobs};
+use super::{Config, jobs, notify};
 
 /// Reads the whole; none where too little of it makes sense. All that is wrong is in `mistakes`.
 pub(super) fn config(root: &Node, mistakes: &mut Mistakes) -> Option<Config> {
@@ -36,6 +36,7 @@ pub(super) fn config(root: &Node, mistakes: &mut Mistakes) -> Option<Config> {
     let targets =
         required_section(&mut fields, "targets", "targets: { default: { region: ap-guangzhou } }", mistakes)
             .map(|node| targets::targets(node, mistakes));
+    let notify = fields.node("notify").map(|node| notify::notifiers(node, mistakes)).unwrap_or_default();
     let jobs = required_section(
         &mut fields,
         "jobs",
@@ -45,10 +46,16 @@ pub(super) fn config(root: &Node, mistakes: &mut Mistakes) -> Option<Config> {
     .map(|node| {
         // A missing zone or target has been said; here it must not make others.
         let none = Targets::new();
-        jobs::jobs(node, targets.as_ref().unwrap_or(&none), zone.as_deref().unwrap_or("UTC"), mistakes)
+        let around = jobs::Around {
+            targets: targets.as_ref().unwrap_or(&none),
+            zone: zone.as_deref().unwrap_or("UTC"),
+            notifiers: &notify,
+        };
+        jobs::jobs(node, around, mistakes)
     });
     fields.finish(mistakes);
     let targets = targets?.into_iter().map(|(name, target)| Some((name, target?))).collect::<Option<_>>()?;
+    let notify = notify.into_iter().map(|(name, known)| Some((name, known?))).collect::<Option<_>>()?;
     Some(Config {
         owner: owner?,
         state_dir: state_dir?,
@@ -58,6 +65,7 @@ pub(super) fn config(root: &Node, mistakes: &mut Mistakes) -> Option<Config> {
         guard: guard?,
         retry,
         targets,
+        notify,
         jobs: jobs?,
     })
 }
