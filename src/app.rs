@@ -329,6 +329,11 @@ impl App {
         }
     }
 
+    /// Whether the last write to the journal succeeded.
+    pub fn is_writable(&self) -> bool {
+        !self.unwritable.load(Ordering::Relaxed)
+    }
+
     /// Reports that the journal could not do it; nothing where it is known that it cannot be written, which is said
     /// once and not at each attempt.
     pub fn journal_fault(&self, error: &SharedError) {

@@ -10,6 +10,7 @@ mod room;
 
 use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -45,6 +46,8 @@ pub struct Cloud {
     client: Client,
     /// What is wrong with the credential, by the last call that says something of it.
     credential: Arc<Mutex<Option<String>>>,
+    /// Whether the last call was answered, whatever the answer; one that could not be signed says nothing.
+    answers: Arc<AtomicBool>,
     source: Source,
 }
 
@@ -260,8 +263,21 @@ impl Cloud {
         self.credential.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Notes what an answer says of the credential.
+    /// Whether the last call was answered; true before the first.
+    #[must_use]
+    pub fn is_reachable(&self) -> bool {
+        self.answers.load(Ordering::Relaxed)
+    }
+
+    /// Notes what an answer says of the credential, and that there was one.
     fn heed<T>(&self, answer: Result<T, cbs::Error>) -> Result<T, cbs::Error> {
+        match &answer {
+            Err(error) if error.request_id.is_none() && error.class == cbs::Class::Credentials => {}
+            answer => {
+                let answered = answer.as_ref().map_or_else(|error| error.request_id.is_some(), |_| true);
+                self.answers.store(answered, Ordering::Relaxed);
+            }
+        }
         let problem = match &answer {
             Ok(_) => None,
             // Why there is none is for the source to say, once for all its targets.
@@ -407,7 +423,8 @@ impl Clouds {
             clock: Arc::new(ForCloud(Arc::clone(&self.clock))),
             lanes: Arc::clone(&self.lanes),
         };
-        Ok(Cloud { client: Client::new(settings, ports), credential: Arc::default(), source })
+        let answers = Arc::new(AtomicBool::new(true));
+        Ok(Cloud { client: Client::new(settings, ports), credential: Arc::default(), answers, source })
     }
 }
 

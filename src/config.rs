@@ -7,6 +7,7 @@ mod credentials;
 mod fields;
 mod jobs;
 mod layers;
+mod metrics;
 mod mistakes;
 mod notify;
 mod read;
@@ -29,6 +30,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
+pub use metrics::{Listen, Metrics};
 pub use mistakes::ConfigErrors;
 pub use notify::{Channel, Mail, Manner, Notifier, Ping, Secret, Style, Template, Tls, Webhook};
 
@@ -53,6 +55,8 @@ pub struct Config {
     pub guard: Duration,
     /// How setbacks are waited out. Read at start alone.
     pub retry: RetryPolicy,
+    /// Where metrics are to be had; nowhere where nothing is said.
+    pub metrics: Option<Metrics>,
     /// Accounts in regions.
     pub targets: BTreeMap<TargetName, Target>,
     /// Who is told of troubles.

@@ -26,6 +26,18 @@ pub struct Daemon {
     pulses: Vec<Arc<Pulse>>,
 }
 
+/// The signs of life of a daemon's tasks.
+#[derive(Clone)]
+pub struct Vital(Vec<Arc<Pulse>>);
+
+impl Vital {
+    /// Whether every task moves.
+    #[must_use]
+    pub fn is_alive(&self, app: &App) -> bool {
+        self.0.iter().all(|pulse| pulse.age(app) < HANGS_AFTER)
+    }
+}
+
 impl Daemon {
     /// Starts all tasks. What the configuration asks for is brought into the journal once the clock is known to
     /// be right.
@@ -82,7 +94,13 @@ impl Daemon {
     /// Whether every task moves.
     #[must_use]
     pub fn is_alive(&self) -> bool {
-        self.pulses.iter().all(|pulse| pulse.age(&self.app) < HANGS_AFTER)
+        self.vital().is_alive(&self.app)
+    }
+
+    /// The signs of life of its tasks, for others to look at.
+    #[must_use]
+    pub fn vital(&self) -> Vital {
+        Vital(self.pulses.clone())
     }
 
     /// Makes no new call, awaits those under way, and says how the runs ended that ended by it.

@@ -17,8 +17,8 @@ use tokio::sync::oneshot;
 pub use requests::{Answer, Inspected, InspectedDisk, Listed, Quota, Request, RestoreAsk, ToInspect, Which};
 pub use sqlite::Sqlite;
 pub use store::{
-    Change, Deletion, Filter, Gap, Held, Inventory, JournalError, RestoreRow, Row, Stage, Standing, Store,
-    Subject, ToAttend, Watermark,
+    Change, Deletion, Filter, Gap, Held, Inventory, JournalError, RestoreRow, Row, SeenShelf, Stage,
+    Standing, Store, Subject, ToAttend, Watermark,
 };
 
 /// The journal's file inside the state directory.

@@ -10,6 +10,7 @@ pub mod fleet;
 pub mod forecast;
 pub mod heartbeat;
 pub mod journal;
+pub mod metrics;
 pub mod random;
 pub mod report;
 pub mod simulate;

@@ -14,6 +14,7 @@ use crate::cloud;
 use crate::config::Config;
 use crate::daemon::Daemon;
 use crate::heartbeat::Heartbeat;
+use crate::metrics::{Counters, Endpoint, Listener, Progress};
 use crate::report::log::Log;
 use crate::report::{Event, Fan, Kind, Report as _, counted};
 
@@ -38,7 +39,8 @@ pub(super) fn run(global: &Global) -> Outcome {
 
 async fn serve(global: &Global, config: Arc<Config>) -> Outcome {
     say_first(&config, global);
-    let report = Arc::new(Fan(vec![Arc::new(Log)]));
+    let (counters, progress) = (Arc::<Counters>::default(), Arc::<Progress>::default());
+    let report = Arc::new(Fan(vec![Arc::new(Log), Arc::clone(&counters) as _, Arc::clone(&progress) as _]));
     let Opened { app, clouds } =
         open::app(Arc::clone(&config), open::clock(), report, open::environment()).await?;
     let signals =
@@ -49,6 +51,9 @@ async fn serve(global: &Global, config: Arc<Config>) -> Outcome {
     let daemon = Daemon::start(Arc::clone(&app));
     let heartbeat =
         Heartbeat::start(&app).await.map_err(|error| Failure::io("start the heartbeat", &error))?;
+    let endpoint = Endpoint::new(Arc::clone(&app), counters, progress, daemon.vital());
+    let mut listener = Listener::new(endpoint);
+    listener.follow(app.settings().config.metrics.as_ref()).await;
     app.say(&Event::new(Kind::DaemonReady, size(&app.settings())));
     notify(&[NotifyState::Ready]);
 
@@ -57,7 +62,10 @@ async fn serve(global: &Global, config: Arc<Config>) -> Outcome {
         tokio::select! {
             () = next(&mut terminate) => break,
             () = next(&mut interrupt) => break,
-            () = next(&mut hangup) => reload(global, &app, &clouds).await,
+            () = next(&mut hangup) => {
+                reload(global, &app, &clouds).await;
+                listener.follow(app.settings().config.metrics.as_ref()).await;
+            }
             _ = alive.tick() => {
                 let status = status(&app).await;
                 if daemon.is_alive() {
@@ -70,6 +78,7 @@ async fn serve(global: &Global, config: Arc<Config>) -> Outcome {
     app.say(&Event::new(Kind::DaemonStopping, "no new call is made; those under way are awaited"));
     daemon.stop().await;
     heartbeat.stop().await;
+    listener.stop().await;
     Ok(Exit::Good)
 }
 

@@ -14,10 +14,20 @@ use crate::zones;
 pub(super) const NAME: &str = "a name of 1 to 32 lower-case letters, digits and hyphens";
 
 /// Keys that are easily put one level too high or too low, with their place.
-const PLACES: [(&str, &[&str]); 7] = [
+const PLACES: [(&str, &[&str]); 8] = [
     (
         "at the top of the file",
-        &["owner", "state_dir", "settle", "history_keep", "discover_every", "guard", "retry", "notify"],
+        &[
+            "owner",
+            "state_dir",
+            "settle",
+            "history_keep",
+            "discover_every",
+            "guard",
+            "retry",
+            "metrics",
+            "notify",
+        ],
     ),
     ("in a target", &["region", "endpoint", "credentials", "rate_limit", "connect_timeout", "call_timeout"]),
     (
@@ -44,6 +54,7 @@ const PLACES: [(&str, &[&str]); 7] = [
         "in a notifier",
         &["kind", "url", "url_file", "template", "gather", "remind", "every", "server", "from", "to"],
     ),
+    ("under `metrics`", &["listen", "per_disk"]),
     ("under `keep`", &["last", "within", "hourly", "daily", "weekly", "monthly", "yearly"]),
 ];
 
@@ -177,6 +188,15 @@ pub(super) fn text(node: &Node) -> Result<&str, Expected> {
     match &node.value {
         Value::Text(text) => Ok(text),
         _ => Err("a text".to_owned()),
+    }
+}
+
+/// Yes or no.
+pub(super) fn flag(node: &Node) -> Result<bool, Expected> {
+    match text(node) {
+        Ok("true") => Ok(true),
+        Ok("false") => Ok(false),
+        _ => Err("`true` or `false`".to_owned()),
     }
 }
 

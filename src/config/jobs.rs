@@ -10,7 +10,9 @@ use backup_core::schedule::{Blackout, Days, Schedule, ScheduleError};
 use backup_core::{JobName, TargetName};
 use jiff::civil::{Time, Weekday};
 
-use super::fields::{Expected, Fields, NAME, add, duration, number, or, parsed, text, wrong, zone_name};
+use super::fields::{
+    Expected, Fields, NAME, add, duration, flag, number, or, parsed, text, wrong, zone_name,
+};
 use super::mistakes::{Mistakes, Place};
 use super::notify::{Notifiers, job_notifiers, job_ping};
 use super::targets::Targets;
@@ -252,11 +254,7 @@ fn when_full(fields: &mut Fields<'_>, mistakes: &mut Mistakes) -> Option<WhenFul
         Ok("fail") => Ok(WhenFull::Fail),
         _ => Err("`wait`, `rotate`, `promote` or `fail`".to_owned()),
     });
-    let allow_gap = or(fields, "allow_gap", false, mistakes, |node| match text(node) {
-        Ok("true") => Ok(true),
-        Ok("false") => Ok(false),
-        _ => Err("`true` or `false`".to_owned()),
-    });
+    let allow_gap = or(fields, "allow_gap", false, mistakes, flag);
     // The cloud takes no earlier deadline than a day from now.
     let keep = match fields.node("promoted_keep") {
         None => Some(None),

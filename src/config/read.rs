@@ -8,7 +8,7 @@ use super::fields::{Fields, absolute, duration, or, parsed, zone_name};
 use super::mistakes::Mistakes;
 use super::targets::{self, Targets};
 use super::tree::{Node, Value};
-use super::{Config, jobs, notify};
+use super::{Config, jobs, metrics, notify};
 
 /// Reads the whole; none where too little of it makes sense. All that is wrong is in `mistakes`.
 pub(super) fn config(root: &Node, mistakes: &mut Mistakes) -> Option<Config> {
@@ -32,6 +32,10 @@ pub(super) fn config(root: &Node, mistakes: &mut Mistakes) -> Option<Config> {
     let retry = match fields.node("retry") {
         Some(node) => retry(node, mistakes),
         None => RetryPolicy::default(),
+    };
+    let metrics = match fields.node("metrics") {
+        Some(node) => metrics::metrics(node, mistakes).map(Some),
+        None => Some(None),
     };
     let targets =
         required_section(&mut fields, "targets", "targets: { default: { region: ap-guangzhou } }", mistakes)
@@ -64,6 +68,7 @@ pub(super) fn config(root: &Node, mistakes: &mut Mistakes) -> Option<Config> {
         discover_every: discover_every?,
         guard: guard?,
         retry,
+        metrics: metrics?,
         targets,
         notify,
         jobs: jobs?,

@@ -22,13 +22,13 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row as SqlRow, par
 use changes::{HOLDS, apply};
 use rows::{
     DELETION, RESTORE, RUN, RUN_COLUMNS, decoded, from_json, from_millis, from_second, millis, parsed,
-    read_deletion, read_gap, read_restore, read_run, read_standing, read_watermark,
+    read_deletion, read_gap, read_restore, read_run, read_shelf, read_standing, read_watermark,
 };
 
 use super::requests::{Answer, Request};
 use super::store::{
-    Change, Deletion, Filter, Gap, Held, Inventory, JournalError, RestoreRow, Row, Stage, Standing, Store,
-    Subject, ToAttend, Watermark,
+    Change, Deletion, Filter, Gap, Held, Inventory, JournalError, RestoreRow, Row, SeenShelf, Stage,
+    Standing, Store, Subject, ToAttend, Watermark,
 };
 
 /// The migrations, oldest first; a file's `user_version` says how many it has had.
@@ -547,6 +547,14 @@ impl Store for Sqlite {
              ORDER BY s.job, s.disk",
             [],
             read_standing,
+        )
+    }
+
+    fn shelves(&self) -> Result<Vec<(TargetName, SeenShelf)>, JournalError> {
+        self.many(
+            "SELECT target, disk, quota, count, short FROM shelves ORDER BY target, disk",
+            [],
+            read_shelf,
         )
     }
 

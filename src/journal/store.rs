@@ -241,6 +241,8 @@ pub enum Change {
     Unlist(Vec<JobName>),
     /// The jobs of another priority than the usual one, and by how much they are above it: these, and no others.
     Priorities(Vec<(JobName, i64)>),
+    /// What the disks of a target were seen to hold: these, and no others.
+    Shelves(TargetName, Vec<SeenShelf>),
     /// A command's request.
     Request {
         /// A repeat with the same id is left out.
@@ -267,6 +269,19 @@ pub enum Change {
     AttendToAll,
     /// A request whose answer was read, and is of no use to anybody else.
     Heard(i64),
+}
+
+/// What a disk was last seen to hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SeenShelf {
+    /// The disk.
+    pub disk: DiskId,
+    /// How many backup points it may have.
+    pub quota: u64,
+    /// How many it has, by whoever.
+    pub count: u64,
+    /// The job for which that will not do.
+    pub short: Option<JobName>,
 }
 
 /// A backup that was to be deleted.
@@ -476,6 +491,8 @@ pub trait Store: Send {
     fn deadlines(&self) -> Result<Vec<(RunId, Timestamp)>, JournalError>;
     /// What is known of each job on each disk.
     fn standings(&self) -> Result<Vec<Standing>, JournalError>;
+    /// What the disks of each target were last seen to hold.
+    fn shelves(&self) -> Result<Vec<(TargetName, SeenShelf)>, JournalError>;
     /// Requests without an answer.
     fn open_requests(&self) -> Result<Vec<(i64, Request)>, JournalError>;
     /// A request's number by its id.

@@ -146,6 +146,10 @@ kinds! {
     CloudReachable = "cloud.reachable", Info;
     /// The system's time zones are older than the program's own.
     ZonesOld = "zones.old", Warn;
+    /// Metrics are to be had.
+    MetricsListening = "metrics.listening", Info;
+    /// Metrics are not to be had where the configuration says; that is tried again, and backups are made.
+    MetricsFailed = "metrics.failed", Error;
     /// The journal cannot be written: no backup is started.
     JournalUnwritable = "journal.unwritable", Error;
     /// It can again.
@@ -187,6 +191,8 @@ pub struct Fields {
     pub lag_ms: Option<u64>,
     /// Why it ended so.
     pub reason: Option<String>,
+    /// The same in one word of few.
+    pub why: Option<&'static str>,
     /// The target.
     pub target: Option<String>,
 }
@@ -229,6 +235,7 @@ impl Event {
         event.fields.backup_id = state.backup().map(ToString::to_string);
         event.fields.backup_name = Some(BackupName::of(&row.owner, id).to_string());
         event.fields.reason = state.reason();
+        event.fields.why = state.why();
         event.fields.target = Some(row.target.to_string());
         if let Some(Setback { class, code, .. }) = setback
             && !matches!(kind, Kind::BackupCompleted | Kind::BackupAccepted | Kind::BackupRequested)

@@ -45,6 +45,7 @@ impl Report for Log {
                     took_ms,
                     lag_ms,
                     reason,
+                    why,
                     target,
                 } = &*event.fields;
                 tracing::$level!(
@@ -64,6 +65,7 @@ impl Report for Log {
                     took_ms,
                     lag_ms,
                     reason = reason.as_deref(),
+                    why,
                     target = target.as_deref(),
                     "{}",
                     event.message

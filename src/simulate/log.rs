@@ -142,6 +142,7 @@ fn write_line(line: &mut String, at: u128, event: &Event) {
         took_ms,
         lag_ms,
         reason,
+        why: _,
         target,
     } = &*event.fields;
     // Writing to a string does not fail.

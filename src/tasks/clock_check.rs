@@ -141,6 +141,13 @@ impl ClockCheck {
     }
 }
 
+/// Whether all clouds that have answered say that the wall clock is wrong.
+pub fn is_wrong(app: &App) -> bool {
+    let settings = app.settings();
+    !app.parts.time.is_trusted()
+        && matches!(judge(settings.clouds.values().filter_map(Cloud::time_ahead)), Verdict::Wrong(_))
+}
+
 async fn ask(app: Arc<App>, target: TargetName, cloud: Cloud, answers: Arc<Answers>) {
     let answered = tokio::select! {
         biased;

@@ -1,7 +1,7 @@
 //! Says in good time which disks' quotas will not do: at start, at a reload, and daily.
 //!
-//! Responsible for asking how full disks are and handing that to `backup_core::quota::forecast`. It refuses to change
-//! anything.
+//! Responsible for asking how full disks are and handing that to `backup_core::quota::forecast`; what it saw is in the
+//! journal, for the metrics. It refuses to change anything in the cloud.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,6 +16,7 @@ use super::driver::{InFlight, Task};
 use crate::app::{App, Settings};
 use crate::cloud::Cloud;
 use crate::config::Job;
+use crate::journal::{Change, SeenShelf};
 use crate::report::{Event, Kind};
 
 /// How often disks are asked for, at a configuration that stays.
@@ -109,6 +110,7 @@ async fn check(app: &App, settings: &Settings, target: &TargetName, cloud: &Clou
     let now = app.now().wall;
     let jobs: Vec<(&Job, Coming)> =
         jobs().map(|job| (job, Coming::of(&job.schedule, &job.keep, now))).collect();
+    let mut seen = Vec::with_capacity(shelves.len());
     for (disk, shelf) in &shelves {
         let holders = jobs.iter().filter(|(job, _)| fleet.holds(&job.name, disk));
         let demands: Vec<Demand<'_>> =
@@ -116,6 +118,10 @@ async fn check(app: &App, settings: &Settings, target: &TargetName, cloud: &Clou
         let expected = forecast(shelf.quota, shelf.count, &demands, now);
         // There may be thousands of disks, and others wait for their turn.
         tokio::task::yield_now().await;
+        let trouble = expected.breaks.as_ref().or(expected.first_full.as_ref());
+        let short = trouble.filter(|_| expected.is_warning).map(|full| full.job.clone());
+        let (quota, count) = (shelf.quota, shelf.count);
+        seen.push(SeenShelf { disk: disk.clone(), quota, count, short });
         if expected.is_warning && (is_first || expected.is_soon) {
             app.say(&Event::new(Kind::QuotaWarning, expected.to_string()).with(|fields| {
                 fields.disk_id = Some(disk.to_string());
@@ -124,7 +130,8 @@ async fn check(app: &App, settings: &Settings, target: &TargetName, cloud: &Clou
             }));
         }
     }
-    true
+    // What cannot be written is said by the journal's own event, and asked for anew.
+    app.write(Change::Shelves(target.clone(), seen)).await.is_ok()
 }
 
 /// What a job asks of a disk that it holds; `have` counts the good backups of each job on each disk.

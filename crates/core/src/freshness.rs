@@ -140,7 +140,13 @@ impl Freshness {
     /// Whether its last good backup is older than the job allows, or is owed and missing.
     #[must_use]
     pub fn is_beyond(&self) -> bool {
-        self.troubles.iter().any(|trouble| matches!(trouble, Trouble::Beyond { .. } | Trouble::NoneYet))
+        self.has(|trouble| matches!(trouble, Trouble::Beyond { .. } | Trouble::NoneYet))
+    }
+
+    /// Whether one of its troubles is such.
+    #[must_use]
+    pub fn has(&self, is_it: impl Fn(&Trouble) -> bool) -> bool {
+        self.troubles.iter().any(is_it)
     }
 
     /// How bad the worst of it is.

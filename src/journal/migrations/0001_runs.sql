@@ -136,6 +136,16 @@ CREATE TABLE restores (
 
 CREATE INDEX restores_of_disk ON restores (disk, state) WHERE ended_at IS NULL;
 
+-- What disks were last seen to hold, and whether that will do.
+CREATE TABLE shelves (
+    target  TEXT NOT NULL,
+    disk    TEXT NOT NULL,
+    quota   INTEGER NOT NULL,                       -- how many backup points the disk may have
+    count   INTEGER NOT NULL,                       -- how many it has, by whoever
+    short   TEXT,                                   -- the job for which it will not do
+    PRIMARY KEY (target, disk)
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE pauses (
     kind  TEXT NOT NULL CHECK (kind IN ('job', 'disk')),
     name  TEXT NOT NULL,

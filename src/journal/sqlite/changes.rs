@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use rusqlite::{Transaction, params};
 
 use super::rows::{json, millis};
-use crate::journal::store::{Change, RestoreRow, Row, Subject, Watermark};
+use crate::journal::store::{Change, RestoreRow, Row, SeenShelf, Subject, Watermark};
 
 /// The states in which a run holds its disk: one at a time.
 pub(super) const HOLDS: &str = "('creating', 'tracking', 'freeing', 'promoting')";
@@ -261,6 +261,23 @@ pub(super) fn apply(write: &Transaction<'_>, change: &Change) -> rusqlite::Resul
                     write,
                     "INSERT INTO priorities (job, rank) VALUES (?1, ?2)",
                     params![job.as_str(), rank],
+                )?;
+            }
+            Ok(true)
+        }
+        Change::Shelves(target, seen) => {
+            execute(write, "DELETE FROM shelves WHERE target = ?1", [target.as_str()])?;
+            for SeenShelf { disk, quota, count, short } in seen {
+                execute(
+                    write,
+                    "INSERT INTO shelves (target, disk, quota, count, short) VALUES (?1, ?2, ?3, ?4, ?5)",
+                    params![
+                        target.as_str(),
+                        disk.as_str(),
+                        quota.cast_signed(),
+                        count.cast_signed(),
+                        short.as_ref().map(|job| job.as_str()),
+                    ],
                 )?;
             }
             Ok(true)

@@ -6,11 +6,11 @@
 use backup_core::freshness::Ended;
 use backup_core::restore::Restore;
 use backup_core::run::State;
-use backup_core::{Facts, Run, RunId};
+use backup_core::{Facts, Run, RunId, TargetName};
 use jiff::Timestamp;
 use rusqlite::Row as SqlRow;
 
-use crate::journal::store::{Deletion, Gap, JournalError, RestoreRow, Row, Standing, Watermark};
+use crate::journal::store::{Deletion, Gap, JournalError, RestoreRow, Row, SeenShelf, Standing, Watermark};
 
 /// The columns of a run, from `runs r JOIN policies p`.
 pub(super) const RUN: &str = "r.job, r.disk, r.due, r.target, r.owner, p.body AS policy, r.start_at, r.body, r.attempts, \
@@ -110,6 +110,15 @@ pub(super) fn read_standing(row: &SqlRow<'_>) -> rusqlite::Result<Standing> {
             None => due.map(from_second),
         },
     })
+}
+
+pub(super) fn read_shelf(row: &SqlRow<'_>) -> rusqlite::Result<(TargetName, SeenShelf)> {
+    let short = match row.get_ref(4)? {
+        rusqlite::types::ValueRef::Null => None,
+        _ => Some(parsed(row, 4)?),
+    };
+    let count = |index| row.get::<_, i64>(index).map(i64::cast_unsigned);
+    Ok((parsed(row, 0)?, SeenShelf { disk: parsed(row, 1)?, quota: count(2)?, count: count(3)?, short }))
 }
 
 /// The columns of a deletion.

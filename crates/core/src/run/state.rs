@@ -251,6 +251,40 @@ pub enum Skip {
     Removed,
 }
 
+impl Failure {
+    /// The name of the reason, without what goes with it: as the journal and the contract have it.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Refused(_) => "refused",
+            Self::OutOfTime(_) => "out_of_time",
+            Self::QuotaFull => "quota_full",
+            Self::QuotaHeldByOthers => "quota_held_by_others",
+            Self::QuotaLastGood => "quota_last_good",
+            Self::PromotionIncomplete => "promotion_incomplete",
+            Self::Incomplete => "incomplete",
+            Self::Vanished => "vanished",
+            Self::OutcomeUnknown => "outcome_unknown",
+        }
+    }
+}
+
+impl Skip {
+    /// The name of the reason, without what goes with it: as the journal and the contract have it.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Missed(_) => "missed",
+            Self::Late => "late",
+            Self::Paused => "paused",
+            Self::Blackout => "blackout",
+            Self::DiskBusy => "disk_busy",
+            Self::Superseded => "superseded",
+            Self::Removed => "removed",
+        }
+    }
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -322,6 +356,16 @@ impl State {
         match self {
             Self::Tracking { backup, .. } | Self::Completed { backup, .. } => Some(backup),
             Self::Failed { backup, .. } => backup.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// The name of [`Self::reason`]: one of few.
+    #[must_use]
+    pub fn why(&self) -> Option<&'static str> {
+        match self {
+            Self::Failed { why, .. } => Some(why.name()),
+            Self::Skipped { why } => Some(why.name()),
             _ => None,
         }
     }
