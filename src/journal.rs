@@ -18,7 +18,7 @@ pub use requests::{Answer, Inspected, InspectedDisk, Listed, Quota, Request, Res
 pub use sqlite::Sqlite;
 pub use store::{
     Change, Deletion, Filter, Gap, Held, Inventory, JournalError, RestoreRow, Row, SeenShelf, Stage,
-    Standing, Store, Subject, ToAttend, Watermark,
+    Standing, Store, Subject, ToAttend, Told, Watermark,
 };
 
 /// The journal's file inside the state directory.

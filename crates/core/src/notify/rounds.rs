@@ -65,6 +65,14 @@ impl ToldRounds {
         self.said.keys().next().map_or(self.since, |first| (*first).min(self.since))
     }
 
+    /// The same without rounds that there are not any more: nothing can be told of them.
+    #[must_use]
+    pub fn of_these(&self, rounds: &[Round]) -> Self {
+        let mut all = self.said.clone();
+        all.retain(|due, _| rounds.iter().any(|round| round.due == *due));
+        Self { since: self.since, said: all }
+    }
+
     /// After this was told, too. What has ended before the last round is forgotten.
     #[must_use]
     pub fn after(&self, due: Timestamp, said: Said) -> Self {

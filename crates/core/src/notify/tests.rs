@@ -170,6 +170,14 @@ fn of_rounds_that_nobody_could_be_told_of_the_last_alone_is_news() {
 }
 
 #[test]
+fn a_round_that_is_gone_is_not_waited_for() {
+    let mut told = ToldRounds::begin(at(0));
+    all_told(&mut told, &[round(1, 1, 0), round(2, 1, 0)]);
+    let told = told.of_these(&[round(2, 1, 0)]);
+    assert_eq!(told, ToldRounds { since: at(2), said: BTreeMap::from([(at(2), Said::Start)]) });
+}
+
+#[test]
 fn what_was_told_is_kept_as_text() {
     let mut told = ToldRounds::begin(at(0));
     told = told.after(at(24), Said::Start);
