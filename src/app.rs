@@ -19,10 +19,13 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Time;
 use crate::cloud::Cloud;
 use crate::config::{Config, Job};
+use crate::daemon::HANGS_AFTER;
 use crate::fleet::Fleet;
 use crate::journal::{Change, Inventory, Journal, SharedError};
+use crate::notify::Deliver;
 use crate::random::Random;
 use crate::report::{Event, Kind, Report, chain};
+use crate::tasks::driver::Pulse;
 
 /// What the app is built from; tests and simulations bring their own.
 pub struct Parts {
@@ -34,6 +37,8 @@ pub struct Parts {
     pub journal: Journal,
     /// Where events go.
     pub report: Arc<dyn Report>,
+    /// How notifiers are reached.
+    pub deliver: Arc<dyn Deliver>,
     /// How often tasks look around when nothing calls them.
     pub idle: Idle,
 }
@@ -97,6 +102,7 @@ pub struct App {
     /// The journal follows the configuration in force.
     pub in_line: InLine,
     unwritable: AtomicBool,
+    vital: Mutex<Vec<Arc<Pulse>>>,
 }
 
 struct InForce {
@@ -168,6 +174,8 @@ pub struct Pokes {
     pub preflight: Notify,
     /// The one's that lists disks.
     pub discover: Notify,
+    /// The one's that tells notifiers.
+    pub notify: Notify,
 }
 
 impl Pokes {
@@ -186,9 +194,10 @@ impl Pokes {
             preflight,
             restore,
             discover,
+            notify,
         } = self;
         for bell in
-            [plan, submit, track, tell, watch, compact, reconcile, retain, room, preflight, restore, discover]
+            [plan, submit, track, tell, watch, compact, reconcile, retain, room, preflight, restore, discover, notify]
         {
             bell.notify_one();
         }
@@ -205,6 +214,7 @@ impl Pokes {
                 // The disk is free.
                 self.submit.notify_one();
                 self.retain.notify_one();
+                self.notify.notify_one();
             }
         }
     }
@@ -226,6 +236,7 @@ impl App {
             listed: Mutex::default(),
             in_line: InLine::default(),
             unwritable: AtomicBool::new(false),
+            vital: Mutex::default(),
         })
     }
 
@@ -276,6 +287,17 @@ impl App {
     /// The client of a target; none where the configuration does not know it (any more).
     pub fn cloud(&self, target: &TargetName) -> Option<Cloud> {
         self.settings().clouds.get(target).cloned()
+    }
+
+    /// A task has begun, and this is its sign of life.
+    pub fn expect_life(&self, pulse: Arc<Pulse>) {
+        self.vital.lock().unwrap_or_else(PoisonError::into_inner).push(pulse);
+    }
+
+    /// Whether every task moves.
+    pub fn is_alive(&self) -> bool {
+        let vital = self.vital.lock().unwrap_or_else(PoisonError::into_inner);
+        vital.iter().all(|pulse| pulse.age(self) < HANGS_AFTER)
     }
 
     /// Now, for a decision.

@@ -11,13 +11,13 @@ use tokio::task::JoinSet;
 use crate::app::App;
 use crate::tasks::driver::{Pulse, drive};
 use crate::tasks::{
-    compact::Compact, discover::Discover, plan::Plan, preflight::Preflight, reconcile::Reconcile, restore,
+    compact::Compact, discover::Discover, notify::Notify, plan::Plan, preflight::Preflight, reconcile::Reconcile, restore,
     restore::Restores, retain::Retain, room::MakeRoom, submit::Submit, tell::Tell, track::Track,
     watch::Watch,
 };
 
 /// A task that has not moved for so long hangs: its sleeps are far shorter.
-const HANGS_AFTER: Duration = Duration::from_secs(120);
+pub(crate) const HANGS_AFTER: Duration = Duration::from_secs(120);
 
 /// The running tasks.
 pub struct Daemon {
@@ -50,6 +50,7 @@ impl Daemon {
         daemon.spawn(Compact::default());
         daemon.spawn(Preflight::default());
         daemon.spawn(Retain::default());
+        daemon.spawn(Notify::default());
         daemon
     }
 
@@ -88,6 +89,7 @@ impl Daemon {
     fn spawn(&mut self, task: impl crate::tasks::driver::Task + 'static) {
         let pulse = Arc::new(Pulse::default());
         self.pulses.push(Arc::clone(&pulse));
+        self.app.expect_life(Arc::clone(&pulse));
         self.tasks.spawn(drive(task, Arc::clone(&self.app), pulse));
     }
 

@@ -63,6 +63,27 @@ pub trait Deliver: Send + Sync {
     fn mail<'a>(&'a self, mail: &'a Mail, message: &'a Message) -> BoxFuture<'a, Delivered>;
 }
 
+/// Nobody is reached: where nothing is to leave the process.
+pub struct Nobody;
+
+impl Deliver for Nobody {
+    fn ping<'a>(&'a self, _: &'a Ping, _: &'a Beat) -> BoxFuture<'a, Delivered> {
+        nobody()
+    }
+
+    fn post<'a>(&'a self, _: &'a Webhook, _: &'a Message) -> BoxFuture<'a, Delivered> {
+        nobody()
+    }
+
+    fn mail<'a>(&'a self, _: &'a Mail, _: &'a Message) -> BoxFuture<'a, Delivered> {
+        nobody()
+    }
+}
+
+fn nobody() -> BoxFuture<'static, Delivered> {
+    std::future::ready(Err(Undelivered("there is nobody".to_owned()))).boxed()
+}
+
 /// Delivers over the network, through the proxies that the environment names.
 pub struct Network {
     client: Client,

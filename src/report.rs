@@ -13,6 +13,9 @@ pub use event::{Event, Fields, Kind, Level};
 pub trait Report: Send + Sync {
     /// Takes an event.
     fn report(&self, event: &Event);
+
+    /// Takes that a notifier was sent something, or that it could not be: `sent`, `failed`.
+    fn notified(&self, _notifier: &str, _outcome: &'static str) {}
 }
 
 /// Hands every event to several, in their order.
@@ -22,6 +25,12 @@ impl Report for Fan {
     fn report(&self, event: &Event) {
         for each in &self.0 {
             each.report(event);
+        }
+    }
+
+    fn notified(&self, notifier: &str, outcome: &'static str) {
+        for each in &self.0 {
+            each.notified(notifier, outcome);
         }
     }
 }

@@ -34,6 +34,7 @@ fn app(folder: &Path) -> Arc<App> {
         random: Random::from_seed(1),
         journal: Journal::new(Box::new(Sqlite::open(&folder.join(FILE)).unwrap()), Blocking::Inline),
         report: Arc::new(Deaf),
+        deliver: Arc::new(cbs_backupd::notify::Nobody),
         idle: Idle::default(),
     };
     App::new(parts, Settings::new(config, BTreeMap::new(), &Inventory::default()))

@@ -150,6 +150,12 @@ kinds! {
     MetricsListening = "metrics.listening", Info;
     /// Metrics are not to be had where the configuration says; that is tried again, and backups are made.
     MetricsFailed = "metrics.failed", Error;
+    /// A notifier has taken a message.
+    NotifySent = "notify.sent", Info;
+    /// A notifier does not take what it is sent; it is tried again.
+    NotifyFailed = "notify.failed", Error;
+    /// It takes it again.
+    NotifyRecovered = "notify.recovered", Info;
     /// The journal cannot be written: no backup is started.
     JournalUnwritable = "journal.unwritable", Error;
     /// It can again.
@@ -195,6 +201,8 @@ pub struct Fields {
     pub why: Option<&'static str>,
     /// The target.
     pub target: Option<String>,
+    /// Who is told.
+    pub notifier: Option<String>,
 }
 
 /// One line of the log.

@@ -47,6 +47,7 @@ impl Report for Log {
                     reason,
                     why,
                     target,
+                    notifier,
                 } = &*event.fields;
                 tracing::$level!(
                     event = event.kind.name(),
@@ -67,6 +68,7 @@ impl Report for Log {
                     reason = reason.as_deref(),
                     why,
                     target = target.as_deref(),
+                    notifier = notifier.as_deref(),
                     "{}",
                     event.message
                 )

@@ -121,6 +121,9 @@ pub enum Condition {
 }
 
 impl Condition {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Credentials, Self::Cloud, Self::Clock, Self::Journal];
+
     /// Its name, as the contract has it.
     #[must_use]
     pub fn name(self) -> &'static str {

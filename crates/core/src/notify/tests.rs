@@ -106,7 +106,7 @@ fn what_is_still_so_is_recalled_where_that_is_asked_for() {
 
 #[test]
 fn a_condition_must_last_to_be_told_and_its_end_too() {
-    for condition in [Condition::Credentials, Condition::Cloud, Condition::Clock, Condition::Journal] {
+    for condition in Condition::ALL {
         let (patience, moment) = (condition.patience(), Duration::from_millis(1));
         assert_eq!(turn(condition, true, patience - moment, false), None);
         assert_eq!(turn(condition, true, patience, false), Some(Turn::Begins));
