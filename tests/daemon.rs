@@ -13,6 +13,8 @@ mod damage;
 mod forecast;
 #[path = "daemon/online.rs"]
 mod online;
+#[path = "daemon/notify.rs"]
+mod notify;
 mod process;
 #[path = "daemon/restore.rs"]
 mod restore;

@@ -42,6 +42,7 @@ pub struct Notify {
     config: Option<Arc<Config>>,
     seen: FirstSeen,
     conditions: Watched,
+    knew_time: bool,
     /// The rest by the monotonic clock.
     looked: Option<Duration>,
     pinged: BTreeMap<NotifierName, Duration>,
@@ -64,11 +65,15 @@ impl Task for Notify {
         }
         let mono = app.parts.time.clock().mono();
         let rest = self.looked.map_or(Duration::ZERO, |looked| (looked + APART).saturating_sub(mono));
-        if !rest.is_zero() && !is_new {
+        let is_trusted = app.parts.time.is_trusted();
+        let knew_time = std::mem::replace(&mut self.knew_time, is_trusted);
+        let knows_time = is_trusted && !knew_time;
+        if !rest.is_zero() && !is_new && !knows_time {
             return rest;
         }
         self.looked = Some(mono);
-        let now = app.parts.time.is_trusted().then(|| app.now().wall);
+        let is_wanted = !config.notify.is_empty() || config.jobs.iter().any(|job| job.ping.is_some());
+        let now = (is_trusted && is_wanted).then(|| app.now().wall);
         let read = {
             let settings = Arc::clone(&settings);
             app.parts.journal.read(move |store| Facts::read(store, &settings, now)).await
