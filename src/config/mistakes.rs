@@ -155,8 +155,15 @@ pub(super) fn looks_secret(text: &str) -> bool {
         .any(|word| text.contains(word))
 }
 
-/// Whether a line may hold the address of a hook or a ping.
+/// Whether a line may hold the address of a hook or a ping: under its key, or one with more than a host.
 fn holds_address(text: &str) -> bool {
+    let is_end = |c: char| c.is_whitespace() || ['/', '"', '\'', ',', '}', ']'].contains(&c);
+    let has_path = |rest: &str| {
+        rest.find(is_end).is_some_and(|end| rest[end..].strip_prefix('/').is_some_and(|path| !path.starts_with(is_end) && !path.is_empty()))
+    };
+    if text.split("://").skip(1).any(has_path) {
+        return true;
+    }
     let is_of_a_word = |c: char| c.is_alphanumeric() || c == '_' || c == '-';
     let holds = |key: &str| {
         text.match_indices(key).any(|(at, _)| {

@@ -438,7 +438,10 @@ fn mailbox(node: &Node) -> Result<lettre::message::Mailbox, Expected> {
 
 fn mailboxes(node: &Node) -> Result<Vec<lettre::message::Mailbox>, Expected> {
     match &node.value {
-        Value::List(items) if !items.is_empty() => items.iter().map(mailbox).collect(),
+        Value::List(items) if !items.is_empty() => {
+            let none = |item: &Node, expected: Expected| format!("{expected}; {} is none", item.describe());
+            items.iter().map(|item| mailbox(item).map_err(|expected| none(item, expected))).collect()
+        }
         Value::Text(_) => Ok(vec![mailbox(node)?]),
         _ => Err("a list of mail addresses, such as `[ops@example.com]`".to_owned()),
     }

@@ -117,20 +117,14 @@ impl World {
     }
 }
 
-/// Each minute, all fail.
-fn failing() -> Setup {
-    let fault = r#"[{"action":"CreateDiskBackup","effect":{"error":{"code":"InvalidParameter"}}}]"#;
-    Setup { disks: 2, schedule: "* * * * *".to_owned(), faults: fault, ..Setup::default() }
-}
-
 #[test]
-fn a_failure_reaches_hook_ping_and_mail_and_no_secret_of_theirs_anything_else() {
-    let world = World::new(failing());
+fn a_failure_reaches_hook_and_mail_and_no_secret_of_theirs_anything_else() {
+    let fault = r#"[{"action":"CreateDiskBackup","effect":{"error":{"code":"InvalidParameter"}}}]"#;
+    let world = World::new(Setup { disks: 2, faults: fault, ..Setup::default() });
     let (hook, posted) = http(|_| ok("ok"));
-    let (round, pinged) = http(|_| ok("OK"));
     let (port, mailed) = smtp(&["AUTH PLAIN LOGIN"]);
     // Wherever a token stands, it is the key that `contains_secret` looks for.
-    let [hook, round] = [("hook", hook), ("round", round)].map(|(name, url)| world.secret(name, &format!("{url}/{KEY}\n")));
+    let hook = world.secret("hook", &format!("{hook}/{KEY}\n"));
     let password = world.secret("password", KEY);
     world.add(
         &format!(
@@ -138,9 +132,11 @@ fn a_failure_reaches_hook_ping_and_mail_and_no_secret_of_theirs_anything_else() 
              tls: none, username: ops, password_file: {password}, from: daemon@example.com, to: [ops@example.com] }}\n  \
              none: {{ kind: webhook, url: \"http://127.0.0.1:1/{KEY}\" }}\n"
         ),
-        &format!("    ping: {{ url_file: {round} }}\n"),
+        "",
     );
     let mut daemon = world.daemon();
+    let runs = world.run(&["backup", &disk(0), &disk(1), "--json"]);
+    assert_eq!(runs.status.code(), Some(1));
 
     let (first, body) = posted.recv().unwrap();
     assert_eq!(first, format!("POST /{KEY}"));
@@ -151,14 +147,6 @@ fn a_failure_reaches_hook_ping_and_mail_and_no_secret_of_theirs_anything_else() 
     assert_eq!(job["failed"]["disks"][0]["disk_id"], disk(0));
     assert_eq!(job["failed"]["disks"][0]["reason"], "refused: permanent (InvalidParameter)");
     assert!(message["title"].as_str().unwrap().ends_with("db: 2 disks failed"), "{message}");
-
-    // A round that has failed before anybody looked is not said to begin.
-    let (mut word, mut text) = pinged.recv().unwrap();
-    if word.starts_with(&format!("POST /{KEY}/start?rid=")) {
-        (word, text) = pinged.recv().unwrap();
-    }
-    assert!(word.starts_with(&format!("POST /{KEY}/fail?rid=")), "{word}");
-    assert!(text.starts_with("db: 2 disks without a good backup of ") && text.lines().count() == 3, "{text}");
 
     let said = mailed.recv().unwrap();
     let has = |line: &str| said.iter().any(|known| known == line);
@@ -267,4 +255,27 @@ fn a_secret_may_come_from_the_environment_or_from_systemd() {
     let mut lines: Vec<String> = received.try_iter().map(|(line, _)| line).collect();
     lines.sort();
     assert_eq!(lines, ["POST /from-systemd", "POST /layered", "POST /named"]);
+}
+
+#[tokio::test]
+async fn a_round_is_pinged_as_healthchecks_expects() {
+    use cbs_backupd::config::{Ping, Secret, Style};
+    use cbs_backupd::notify::{Beat, Deliver as _, Network, Signal};
+
+    let (url, received) = http(|_| ok("OK"));
+    let url = Secret::Here(format!("{url}/uuid").into());
+    let ping = Ping { url, style: Style::Healthchecks };
+    let network = Network::new(std::collections::BTreeMap::new()).unwrap();
+    for signal in [Signal::Start, Signal::Success, Signal::Fail] {
+        let beat = Beat { signal, run: Some("a-b".to_owned()), text: format!("{signal:?}") };
+        network.ping(&ping, &beat).await.unwrap();
+    }
+    let requests: Vec<Request> = received.try_iter().collect();
+    let expected = [("start?rid=a-b", "Start"), ("?rid=a-b", "Success"), ("fail?rid=a-b", "Fail")];
+    let expected = expected.map(|(word, text)| {
+        let slash = if word.starts_with('?') { "" } else { "/" };
+        (format!("POST /uuid{slash}{word}"), text.to_owned())
+    });
+    assert_eq!(requests, expected);
+    assert!(!format!("{ping:?}").contains("uuid"), "{ping:?}");
 }
