@@ -196,9 +196,10 @@ impl Pokes {
             discover,
             notify,
         } = self;
-        for bell in
-            [plan, submit, track, tell, watch, compact, reconcile, retain, room, preflight, restore, discover, notify]
-        {
+        for bell in [
+            plan, submit, track, tell, watch, compact, reconcile, retain, room, preflight, restore, discover,
+            notify,
+        ] {
             bell.notify_one();
         }
     }

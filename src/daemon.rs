@@ -11,9 +11,9 @@ use tokio::task::JoinSet;
 use crate::app::App;
 use crate::tasks::driver::{Pulse, drive};
 use crate::tasks::{
-    compact::Compact, discover::Discover, notify::Notify, plan::Plan, preflight::Preflight, reconcile::Reconcile, restore,
-    restore::Restores, retain::Retain, room::MakeRoom, submit::Submit, tell::Tell, track::Track,
-    watch::Watch,
+    compact::Compact, discover::Discover, notify::Notify, plan::Plan, preflight::Preflight,
+    reconcile::Reconcile, restore, restore::Restores, retain::Retain, room::MakeRoom, submit::Submit,
+    tell::Tell, track::Track, watch::Watch,
 };
 
 /// A task that has not moved for so long hangs: its sleeps are far shorter.

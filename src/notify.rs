@@ -125,7 +125,9 @@ impl Deliver for Network {
     fn ping<'a>(&'a self, ping: &'a Ping, beat: &'a Beat) -> BoxFuture<'a, Delivered> {
         async move {
             let url = self.address(&ping.url).await?;
-            let Some(request) = ping::request(&self.client, url.clone(), ping.style, beat) else { return Ok(()) };
+            let Some(request) = ping::request(&self.client, url.clone(), ping.style, beat) else {
+                return Ok(());
+            };
             let answer = send(request, &url).await?;
             ping::read(ping.style, &answer).map_err(|why| Undelivered(secrets::scrub(&why, &url)))
         }
@@ -139,7 +141,8 @@ impl Deliver for Network {
                 Some(secret) => Some(secrets::read(secret, &self.environment).await?),
                 None => None,
             };
-            let request = webhook::request(&self.client, url.clone(), hook.template, secret.as_ref(), message)?;
+            let request =
+                webhook::request(&self.client, url.clone(), hook.template, secret.as_ref(), message)?;
             let answer = send(request, &url).await?;
             webhook::read(hook.template, &answer).map_err(|why| Undelivered(secrets::scrub(&why, &url)))
         }

@@ -11,10 +11,10 @@ mod credentials;
 mod damage;
 #[path = "daemon/forecast.rs"]
 mod forecast;
-#[path = "daemon/online.rs"]
-mod online;
 #[path = "daemon/notify.rs"]
 mod notify;
+#[path = "daemon/online.rs"]
+mod online;
 mod process;
 #[path = "daemon/restore.rs"]
 mod restore;

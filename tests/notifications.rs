@@ -312,7 +312,10 @@ async fn a_crash_leaves_nothing_out_and_repeats_one_word_at_most() {
             assert_eq!((titles.len(), count(Signal::Fail)), (0, 0), "boundary {boundary}");
             assert!(once(count(Signal::Success)), "boundary {boundary}: {signals:?}");
         } else {
-            assert!(once(titles.len()) && once(count(Signal::Fail)), "boundary {boundary}: {titles:?} {signals:?}");
+            assert!(
+                once(titles.len()) && once(count(Signal::Fail)),
+                "boundary {boundary}: {titles:?} {signals:?}"
+            );
             assert!(titles.iter().all(|title| *title == trouble("db: 1 disk failed")), "{titles:?}");
             let ids: Vec<String> = office.messages("chat").into_iter().map(|message| message.id).collect();
             assert!(ids.iter().all(|id| *id == ids[0]), "a repetition is known by its id: {ids:?}");
@@ -332,7 +335,8 @@ async fn a_notifier_that_never_answers_delays_no_backup_and_nobody_else() {
     const SILENT: &str = "  chat: { kind: webhook, url: https://chat/T0K3N }\n  hole: { kind: webhook, url: https://hole/T0K3N }\n  \
                           alive: { kind: ping, url: https://hole2/T0K3N, every: 30s }\n";
     // In each of three rounds other disks fail, so that there is always something to tell.
-    let story = |notify, job| Story { disks: 40, faults: fails(Which::Every(3)), notify, job, ..Story::default() };
+    let story =
+        |notify, job| Story { disks: 40, faults: fails(Which::Every(3)), notify, job, ..Story::default() };
     let (quiet, _) = play(story("", ""), 3 * HOUR).await;
     let (world, office) = begin(story(SILENT, "    ping: https://hole3/uuid\n"));
     for to in ["hole", "hole2", "hole3"] {
@@ -357,8 +361,11 @@ async fn a_notifier_that_never_answers_delays_no_backup_and_nobody_else() {
 
 #[tokio::test(start_paused = true)]
 async fn a_notifier_that_was_down_is_told_how_things_stand_when_it_is_back() {
-    let (world, office) =
-        begin(Story { faults: fails(Which::First(3)), manners: &[("chat", Manners::Refuses)], ..Story::default() });
+    let (world, office) = begin(Story {
+        faults: fails(Which::First(3)),
+        manners: &[("chat", Manners::Refuses)],
+        ..Story::default()
+    });
     let daemon = world.start(&Arc::default()).await.unwrap();
     tokio::time::sleep(2 * HOUR + 30 * MINUTE).await;
     assert_eq!(office.titles("chat"), []);
@@ -369,7 +376,8 @@ async fn a_notifier_that_was_down_is_told_how_things_stand_when_it_is_back() {
     tokio::time::sleep(20 * MINUTE).await;
     assert_eq!(office.titles("chat"), [trouble("db: 1 disk failed")]);
     daemon.stop().await;
-    let spoken = |kind| said(&world, kind).iter().map(|event| event.fields.notifier.clone()).collect::<Vec<_>>();
+    let spoken =
+        |kind| said(&world, kind).iter().map(|event| event.fields.notifier.clone()).collect::<Vec<_>>();
     assert_eq!(spoken(Kind::NotifyFailed), [Some("chat".to_owned())]);
     assert_eq!(spoken(Kind::NotifyRecovered), [Some("chat".to_owned())]);
 }
@@ -377,7 +385,8 @@ async fn a_notifier_that_was_down_is_told_how_things_stand_when_it_is_back() {
 #[tokio::test(start_paused = true)]
 async fn each_round_begins_and_ends_once_and_its_failure_says_which_disks_and_why() {
     let faults = fails(Which::Nth(2));
-    let story = Story { disks: 3, faults, job: "    ping: https://round/uuid\n", notify: "", ..Story::default() };
+    let story =
+        Story { disks: 3, faults, job: "    ping: https://round/uuid\n", notify: "", ..Story::default() };
     let (_, office) = play(story, 2 * HOUR).await;
     use Signal::{Fail, Start, Success};
     assert_eq!(office.signals("round"), [Start, Fail, Start, Success]);
@@ -388,7 +397,10 @@ async fn each_round_begins_and_ends_once_and_its_failure_says_which_disks_and_wh
     let lines: Vec<&str> = failed.text.lines().collect();
     let [what, which] = lines[..] else { panic!("{lines:?}") };
     assert_eq!(what, "db: 1 disk without a good backup of 2026-11-24T02:00:00Z");
-    assert!(which.ends_with(": refused: permanent (InvalidParameter)") && which.starts_with("disk-"), "{which}");
+    assert!(
+        which.ends_with(": refused: permanent (InvalidParameter)") && which.starts_with("disk-"),
+        "{which}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -432,12 +444,12 @@ async fn a_credential_that_is_refused_is_told_and_that_it_is_good_again() {
     tokio::time::sleep(10 * MINUTE).await;
     daemon.stop().await;
     let failing = trouble("credentials failing, target default");
-    assert_eq!(office.titles("chat"), [failing.clone()]);
+    assert_eq!(office.titles("chat"), std::slice::from_ref(&failing));
     // Until it is known better, nobody is told anything.
     let daemon = world.start(&Arc::default()).await.unwrap();
     tokio::time::sleep(10 * MINUTE).await;
     daemon.stop().await;
-    assert_eq!(office.titles("chat"), [failing.clone()]);
+    assert_eq!(office.titles("chat"), std::slice::from_ref(&failing));
     world.set_key(0);
     let daemon = world.start(&Arc::default()).await.unwrap();
     tokio::time::sleep(10 * MINUTE).await;

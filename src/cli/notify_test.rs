@@ -101,6 +101,7 @@ async fn test(deliver: &dyn Deliver, tested: &Tested<'_>, owner: &Owner, now: Ti
         Way::Notifier(Channel::Mail { mail, .. }) => deliver.mail(mail, &message),
         Way::Notifier(Channel::Ping { ping, .. }) | Way::Ping(ping) => deliver.ping(ping, &beat),
     };
-    let late = |_| Err(crate::notify::Undelivered(format!("no answer within {} s", tested.timeout.as_secs())));
+    let late =
+        |_| Err(crate::notify::Undelivered(format!("no answer within {} s", tested.timeout.as_secs())));
     tokio::time::timeout(tested.timeout, sending).await.unwrap_or_else(late)
 }

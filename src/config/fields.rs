@@ -137,7 +137,9 @@ impl<'n> Fields<'n> {
             let text = &key.text;
             let elsewhere = format!("{text}_file");
             let what = if self.taken.contains(&&*elsewhere) {
-                format!("`{text}` does not stand in this file; expected `{elsewhere}`, `{text}_env` or `{text}_credential`")
+                format!(
+                    "`{text}` does not stand in this file; expected `{elsewhere}`, `{text}_env` or `{text}_credential`"
+                )
             } else if looks_secret(text) {
                 format!(
                     "unknown key `{text}`; secrets never stand in this file: expected `credentials: {{ source: … }}`"

@@ -159,7 +159,9 @@ pub(super) fn looks_secret(text: &str) -> bool {
 fn holds_address(text: &str) -> bool {
     let is_end = |c: char| c.is_whitespace() || ['/', '"', '\'', ',', '}', ']'].contains(&c);
     let has_path = |rest: &str| {
-        rest.find(is_end).is_some_and(|end| rest[end..].strip_prefix('/').is_some_and(|path| !path.starts_with(is_end) && !path.is_empty()))
+        rest.find(is_end).is_some_and(|end| {
+            rest[end..].strip_prefix('/').is_some_and(|path| !path.starts_with(is_end) && !path.is_empty())
+        })
     };
     if text.split("://").skip(1).any(has_path) {
         return true;

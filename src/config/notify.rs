@@ -314,7 +314,8 @@ pub(super) fn job_ping(fields: &mut Fields<'_>, mistakes: &mut Mistakes) -> Opti
         let url = address(node).map_err(|expected| wrong(mistakes, "ping", node, &expected)).ok()?;
         return Some(Some(Ping { url, style: Style::default() }));
     }
-    let mut fields = Fields::of(node, "a URL, or a mapping such as `{ url_file: /etc/cbs-backupd/db.url }`", mistakes)?;
+    let mut fields =
+        Fields::of(node, "a URL, or a mapping such as `{ url_file: /etc/cbs-backupd/db.url }`", mistakes)?;
     let ping = pinged(&mut fields, mistakes);
     fields.finish(mistakes);
     ping.map(Some)
@@ -331,7 +332,8 @@ pub(super) fn job_notifiers(
         notifier.as_ref().is_none_or(|notifier| notifier.channel.manner().is_some())
     };
     let names = || {
-        let names: Vec<_> = notifiers.iter().filter(|(_, known)| speaks(known)).map(|(name, _)| name.as_str()).collect();
+        let names: Vec<_> =
+            notifiers.iter().filter(|(_, known)| speaks(known)).map(|(name, _)| name.as_str()).collect();
         if names.is_empty() { "there is none".to_owned() } else { one_of(&names) }
     };
     let Value::List(items) = &node.value else {
@@ -344,7 +346,9 @@ pub(super) fn job_notifiers(
         match found {
             Some((name, known)) if speaks(known) => chosen.push(name.clone()),
             Some((name, _)) => {
-                let what = format!("`notify`: `{name}` pings for the daemon as a whole; a job has a `ping` of its own");
+                let what = format!(
+                    "`notify`: `{name}` pings for the daemon as a whole; a job has a `ping` of its own"
+                );
                 add(mistakes, item, what);
             }
             None => wrong(mistakes, "notify", item, &format!("a webhook or mail of this file ({})", names())),
@@ -364,7 +368,7 @@ fn pinged(fields: &mut Fields<'_>, mistakes: &mut Mistakes) -> Option<Ping> {
 fn url(fields: &mut Fields<'_>, mistakes: &mut Mistakes) -> Option<Secret> {
     let elsewhere = ["url_file", "url_env", "url_credential"];
     let here = fields.node("url");
-    let read = match (here, secret(fields, elsewhere, mistakes)?) {
+    match (here, secret(fields, elsewhere, mistakes)?) {
         (Some(node), None) => address(node).map_err(|expected| wrong(mistakes, "url", node, &expected)).ok(),
         (None, Some(secret)) => Some(secret),
         (Some(_), Some(_)) => {
@@ -376,8 +380,7 @@ fn url(fields: &mut Fields<'_>, mistakes: &mut Mistakes) -> Option<Secret> {
             mistakes.add(fields.place(), what);
             None
         }
-    };
-    read
+    }
 }
 
 /// A secret that stands elsewhere; none where there is none. `keys` name a file, a variable, a credential.

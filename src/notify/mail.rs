@@ -18,11 +18,7 @@ use crate::config::{Mail, Tls};
 use crate::report::chain;
 
 /// Sends a message.
-pub(super) async fn send(
-    mail: &Mail,
-    login: Option<(String, SecretString)>,
-    message: &Message,
-) -> Delivered {
+pub(super) async fn send(mail: &Mail, login: Option<(String, SecretString)>, message: &Message) -> Delivered {
     let parameters = || {
         TlsParameters::new(mail.server.clone())
             .map_err(|error| Undelivered(format!("TLS could not be set up: {}", chain(&error))))

@@ -263,7 +263,8 @@ mod tests {
         };
         assert_eq!(message(vec![well.clone()], vec![over.clone()]).kind, Sort::Recovery);
         assert_eq!(message(vec![well.clone(), still.clone()], Vec::new()).kind, Sort::Reminder);
-        let begun = ConditionNews { is_over: false, condition: Condition::Clock, target: None, ..over.clone() };
+        let begun =
+            ConditionNews { is_over: false, condition: Condition::Clock, target: None, ..over.clone() };
         let all = message(vec![well, still], vec![over, begun]);
         assert_eq!(all.kind, Sort::Trouble);
         assert_eq!(

@@ -51,7 +51,11 @@ fn uptime_kuma(mut url: Url, beat: &Beat) -> Option<Url> {
         .map(|(key, value)| (key.into_owned(), value.into_owned()))
         .collect();
     let word = clip(beat.text.lines().next().unwrap_or_default(), LONGEST_WORD);
-    url.query_pairs_mut().clear().extend_pairs(others).append_pair("status", status).append_pair("msg", &word);
+    url.query_pairs_mut()
+        .clear()
+        .extend_pairs(others)
+        .append_pair("status", status)
+        .append_pair("msg", &word);
     Some(url)
 }
 
@@ -72,7 +76,11 @@ mod tests {
     use super::*;
 
     fn beat(signal: Signal) -> Beat {
-        Beat { signal, run: Some("00000000-0000-8000-8000-000000000000".to_owned()), text: "why & how\nmore".to_owned() }
+        Beat {
+            signal,
+            run: Some("00000000-0000-8000-8000-000000000000".to_owned()),
+            text: "why & how\nmore".to_owned(),
+        }
     }
 
     #[test]
@@ -81,7 +89,10 @@ mod tests {
         let rid = "rid=00000000-0000-8000-8000-000000000000";
         assert_eq!(url("https://hc/uuid", Signal::Start), format!("https://hc/uuid/start?{rid}"));
         assert_eq!(url("https://hc/uuid/", Signal::Success), format!("https://hc/uuid?{rid}"));
-        assert_eq!(url("https://hc/key/slug?create=1", Signal::Fail), format!("https://hc/key/slug/fail?create=1&{rid}"));
+        assert_eq!(
+            url("https://hc/key/slug?create=1", Signal::Fail),
+            format!("https://hc/key/slug/fail?create=1&{rid}")
+        );
         assert_eq!(url("https://hc/uuid", Signal::Test), format!("https://hc/uuid/log?{rid}"));
     }
 

@@ -19,9 +19,9 @@ pub(super) async fn read(
         Secret::File(path) => file(path).await,
         Secret::Variable(name) => {
             let value = environment.get(name).map(|value| value.trim()).filter(|value| !value.is_empty());
-            value
-                .map(SecretString::from)
-                .ok_or_else(|| Undelivered(format!("the environment has no variable {name}, or an empty one")))
+            value.map(SecretString::from).ok_or_else(|| {
+                Undelivered(format!("the environment has no variable {name}, or an empty one"))
+            })
         }
         Secret::Credential(name) => {
             let folder = environment.get("CREDENTIALS_DIRECTORY").ok_or_else(|| {
@@ -63,7 +63,8 @@ mod tests {
 
     #[test]
     fn no_part_of_an_address_that_may_be_a_token_is_shown() {
-        let url: Url = "https://user:hunter22@host/hooks/T0K3N-OF-OURS?access_token=s3cr3t-one".parse().unwrap();
+        let url: Url =
+            "https://user:hunter22@host/hooks/T0K3N-OF-OURS?access_token=s3cr3t-one".parse().unwrap();
         let text = scrub("no T0K3N-OF-OURS at host, nor s3cr3t-one, by hunter22", &url);
         assert_eq!(text, "no *** at host, nor ***, by ***");
     }
@@ -80,7 +81,10 @@ mod tests {
             ("CREDENTIALS_DIRECTORY".to_owned(), directory.clone()),
         ]);
         let found = async |secret: Secret| {
-            read(&secret, &environment).await.map(|found| found.expose_secret().to_owned()).map_err(|why| why.0)
+            read(&secret, &environment)
+                .await
+                .map(|found| found.expose_secret().to_owned())
+                .map_err(|why| why.0)
         };
         assert_eq!(found(Secret::Here("here".into())).await.unwrap(), "here");
         assert_eq!(found(Secret::File(path)).await.unwrap(), "https://host/token");

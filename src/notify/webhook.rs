@@ -136,7 +136,10 @@ mod tests {
             "https://host/robot/send?access_token=abc&timestamp=1795545000000&sign=aPodwa4yvwV%2BLVZTzOYsvFXUDF3i%2F2DWcrdHaOFeUU8%3D"
         );
         let signed = bodies(Template::Feishu, Some("SECdemo"), "x");
-        assert_eq!((&signed["timestamp"], &signed["sign"]), (&"1795545000".into(), &"tyNHc9B4toQrusEE5gddGL9h3E6E+QfHGGL7KATqsuE=".into()));
+        assert_eq!(
+            (&signed["timestamp"], &signed["sign"]),
+            (&"1795545000".into(), &"tyNHc9B4toQrusEE5gddGL9h3E6E+QfHGGL7KATqsuE=".into())
+        );
     }
 
     #[test]
@@ -147,7 +150,10 @@ mod tests {
         let refused = read(Template::Dingtalk, r#"{"errcode":310000,"errmsg":"sign not match"}"#);
         assert_eq!(refused, Err("refused: 310000 sign not match".to_owned()));
         assert_eq!(read(Template::Feishu, r#"{"code":0,"msg":"success"}"#), Ok(()));
-        assert_eq!(read(Template::Feishu, r#"{"code":19021,"msg":"bad sign"}"#), Err("refused: 19021 bad sign".to_owned()));
+        assert_eq!(
+            read(Template::Feishu, r#"{"code":19021,"msg":"bad sign"}"#),
+            Err("refused: 19021 bad sign".to_owned())
+        );
         for odd in ["ok", "<html>", "{}"] {
             assert!(read(Template::Wecom, odd).is_err(), "{odd}");
             assert_eq!(read(Template::Slack, odd), Ok(()));

@@ -125,7 +125,8 @@ impl Task for Notify {
                     }
                     let is_pending = draft.is_pending || !draft.is_empty();
                     if !draft.is_empty() && line.take(mono) {
-                        let tell = tell(Arc::clone(app), Arc::clone(line), name.clone(), notifier.clone(), draft);
+                        let tell =
+                            tell(Arc::clone(app), Arc::clone(line), name.clone(), notifier.clone(), draft);
                         in_flight.start(&[], tell);
                     }
                     if is_pending { APART } else { Duration::MAX }

@@ -141,7 +141,10 @@ fn a_failure_reaches_hook_and_mail_and_no_secret_of_theirs_anything_else() {
     let (first, body) = posted.recv().unwrap();
     assert_eq!(first, format!("POST /{KEY}"));
     let message: Value = serde_json::from_str(&body).unwrap();
-    assert_eq!((&message["version"], &message["kind"], &message["owner"]), (&1.into(), &"trouble".into(), &"ops1".into()));
+    assert_eq!(
+        (&message["version"], &message["kind"], &message["owner"]),
+        (&1.into(), &"trouble".into(), &"ops1".into())
+    );
     let job = &message["jobs"][0];
     assert_eq!((&job["job"], &job["disks"], &job["failed"]["count"]), (&"db".into(), &2.into(), &2.into()));
     assert_eq!(job["failed"]["disks"][0]["disk_id"], disk(0));
@@ -173,7 +176,8 @@ fn a_failure_reaches_hook_and_mail_and_no_secret_of_theirs_anything_else() {
 #[test]
 fn a_test_says_of_each_notifier_what_came_back() {
     let world = World::new(Setup::default());
-    let (good, received) = http(|request| match request {
+    let (good, received) = http(|request| {
+        match request {
         line if line.contains("/wecom/") => ok(&format!(r#"{{"errcode":93000,"errmsg":"no robot {KEY}"}}"#)),
         line if line.contains("/moved/") => {
             "HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".to_owned()
@@ -181,6 +185,7 @@ fn a_test_says_of_each_notifier_what_came_back() {
         line if line.contains("/gone/") => format!("HTTP/1.1 404 Not Found\r\nContent-Length: {}\r\n\r\n/gone/{KEY}", KEY.len() + 6),
         line if line.contains("/push/") => ok(r#"{"ok":true}"#),
         _ => ok("ok"),
+    }
     });
     let (port, mailed) = smtp(&[]);
     let (plain, unsent) = smtp(&["AUTH PLAIN"]);
@@ -210,7 +215,9 @@ fn a_test_says_of_each_notifier_what_came_back() {
             Some((words.next()?, words.skip(1).collect::<Vec<_>>().join(" ")))
         })
         .collect();
-    let result = |name: &str| &*results.iter().find(|(known, _)| *known == name).unwrap_or_else(|| panic!("{name}: {shown}")).1;
+    let result = |name: &str| {
+        &*results.iter().find(|(known, _)| *known == name).unwrap_or_else(|| panic!("{name}: {shown}")).1
+    };
     for name in ["a-slack", "g-post", "i-alive", "ping:db"] {
         assert_eq!(result(name), "taken", "{shown}");
     }
@@ -218,13 +225,19 @@ fn a_test_says_of_each_notifier_what_came_back() {
     assert_eq!(result("c-moved"), "not taken: HTTP 302: a redirect, which is not followed");
     assert_eq!(result("d-gone"), "not taken: HTTP 404");
     assert!(result("e-nobody").contains("Connection refused"), "{shown}");
-    assert!(result("f-missing").starts_with("not taken: /nowhere/url cannot be read: No such file"), "{shown}");
+    assert!(
+        result("f-missing").starts_with("not taken: /nowhere/url cannot be read: No such file"),
+        "{shown}"
+    );
     assert!(result("h-clear").contains("STARTTLS"), "{shown}");
     assert!(shown.ends_with("6 of 10 notifiers did not take it\n"), "{shown}");
 
     let lines: Vec<String> = received.try_iter().map(|(line, _)| line).collect();
     assert!(lines.contains(&"POST /uuid/log".to_owned()), "a test pings nobody awake: {lines:?}");
-    assert!(lines.contains(&format!("GET /push/{KEY}?status=up&msg=cbs-backupd+ops1%3A+a+test")), "{lines:?}");
+    assert!(
+        lines.contains(&format!("GET /push/{KEY}?status=up&msg=cbs-backupd+ops1%3A+a+test")),
+        "{lines:?}"
+    );
     assert!(mailed.recv().unwrap().contains(&"Subject: cbs-backupd ops1: a test".to_owned()));
     let said = unsent.recv().unwrap();
     assert!(!said.iter().any(|line| line.starts_with("AUTH") || line.starts_with("MAIL")), "{said:?}");

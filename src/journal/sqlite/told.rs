@@ -25,8 +25,9 @@ impl Sqlite {
     }
 
     pub(super) fn jobs_with_open_runs(&self) -> Result<BTreeSet<JobName>, JournalError> {
-        let jobs = self
-            .many("SELECT DISTINCT job FROM runs WHERE ended_at IS NULL", [], |row| parsed::<JobName>(row, 0))?;
+        let jobs = self.many("SELECT DISTINCT job FROM runs WHERE ended_at IS NULL", [], |row| {
+            parsed::<JobName>(row, 0)
+        })?;
         Ok(jobs.into_iter().collect())
     }
 

@@ -57,9 +57,8 @@ impl Draft {
             let before = told.and_then(|told| told.get(&subject_of(key)));
             let since = look.mono.saturating_sub(condition.since);
             let found = turn(key.0, condition.is_there, since, before.is_some());
-            let recalled = before.filter(|before| {
-                condition.is_there && is_to_be_recalled(before.at, manner.remind, look.now)
-            });
+            let recalled = before
+                .filter(|before| condition.is_there && is_to_be_recalled(before.at, manner.remind, look.now));
             draft.is_pending |= condition.is_there != before.is_some() && found.is_none();
             if found.is_none() && recalled.is_none() {
                 continue;
@@ -83,7 +82,14 @@ impl Draft {
             for facts in &look.facts.jobs {
                 let job = look.config.jobs.iter().find(|job| job.name == facts.job);
                 if job.is_some_and(|job| job.tells(notifier)) {
-                    draft.add_job(notifier, facts, told.and_then(|told| told.get(&subject(&facts.job))), manner, look, seen);
+                    draft.add_job(
+                        notifier,
+                        facts,
+                        told.and_then(|told| told.get(&subject(&facts.job))),
+                        manner,
+                        look,
+                        seen,
+                    );
                 }
             }
         }
@@ -128,9 +134,8 @@ impl Draft {
         };
         if news.is_empty() {
             seen.remove(&key);
-            let recalled = before.filter(|before| {
-                !after.is_empty() && is_to_be_recalled(before.at, manner.remind, look.now)
-            });
+            let recalled = before
+                .filter(|before| !after.is_empty() && is_to_be_recalled(before.at, manner.remind, look.now));
             if recalled.is_none() {
                 if after != was {
                     let at = before.map_or(look.now, |before| before.at);
@@ -169,7 +174,9 @@ impl Draft {
         let gone = told.into_iter().flat_map(BTreeMap::keys).filter(|subject| !is_known(subject));
         let gone: Vec<String> = gone.cloned().collect();
         self.daemon.retain(|news| {
-            news.target.as_ref().is_none_or(|target| config.targets.keys().any(|known| known.as_str() == target))
+            news.target
+                .as_ref()
+                .is_none_or(|target| config.targets.keys().any(|known| known.as_str() == target))
         });
         self.forgotten.extend(gone);
     }
@@ -194,7 +201,12 @@ impl Draft {
     }
 
     /// The message, with the reasons that the journal has, and what is to be written down once it was taken.
-    pub(super) async fn message(self, app: &App, notifier: &NotifierName, now: Timestamp) -> (Message, Change) {
+    pub(super) async fn message(
+        self,
+        app: &App,
+        notifier: &NotifierName,
+        now: Timestamp,
+    ) -> (Message, Change) {
         let Self { mut jobs, daemon, told, forgotten, id, .. } = self;
         for news in &mut jobs {
             for disk in &mut news.failed.disks {

@@ -136,7 +136,8 @@ pub(super) fn conditions(app: &App) -> BTreeMap<Key, String> {
         }
     }
     if clock_check::is_wrong(app) {
-        let text = "the cloud's clock and this machine's differ; no backup is planned or made until they agree";
+        let text =
+            "the cloud's clock and this machine's differ; no backup is planned or made until they agree";
         there.insert((Condition::Clock, None), text.to_owned());
     }
     if !app.is_writable() {
@@ -160,13 +161,21 @@ pub(super) struct Seen {
 
 impl Watched {
     /// Notes what is there now; of those that were told, it is noted that they are not.
-    pub(super) fn note(&mut self, there: &BTreeMap<Key, String>, told: impl Iterator<Item = Key>, mono: Duration) {
+    pub(super) fn note(
+        &mut self,
+        there: &BTreeMap<Key, String>,
+        told: impl Iterator<Item = Key>,
+        mono: Duration,
+    ) {
         for key in told {
             self.0.entry(key).or_insert(Seen { is_there: false, since: mono, text: String::new() });
         }
         for (key, text) in there {
-            let seen =
-                self.0.entry(key.clone()).or_insert(Seen { is_there: true, since: mono, text: String::new() });
+            let seen = self.0.entry(key.clone()).or_insert(Seen {
+                is_there: true,
+                since: mono,
+                text: String::new(),
+            });
             if !seen.is_there {
                 (seen.is_there, seen.since) = (true, mono);
             }
@@ -195,7 +204,8 @@ pub(super) fn subject_of((condition, target): &Key) -> String {
 
 /// The condition of a subject, if it is one.
 pub(super) fn key_of(subject: &str) -> Option<Key> {
-    let (word, target) = subject.split_once(' ').map_or((subject, None), |(word, target)| (word, Some(target)));
+    let (word, target) =
+        subject.split_once(' ').map_or((subject, None), |(word, target)| (word, Some(target)));
     let condition = Condition::ALL.into_iter().find(|condition| condition.name() == word)?;
     Some((condition, target.map(str::to_owned)))
 }

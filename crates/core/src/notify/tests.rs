@@ -182,9 +182,6 @@ fn what_was_told_is_kept_as_text() {
     let mut told = ToldRounds::begin(at(0));
     told = told.after(at(24), Said::Start);
     let text = serde_json::to_string(&told).unwrap();
-    assert_eq!(
-        text,
-        r#"{"since":"2023-11-15T22:13:20Z","said":{"2023-11-15T22:13:20Z":"start"}}"#
-    );
+    assert_eq!(text, r#"{"since":"2023-11-15T22:13:20Z","said":{"2023-11-15T22:13:20Z":"start"}}"#);
     assert_eq!(serde_json::from_str::<ToldRounds>(&text).unwrap(), told);
 }
