@@ -1,4 +1,4 @@
-//! Metrics: what a monitoring system asks for, in OpenMetrics.
+//! Metrics: what a monitoring system asks for, in OpenMetrics or in Prometheus's older text.
 //!
 //! Responsible for two kinds of figures. What happened is counted as it is said (`counters.rs`), from zero at each
 //! start. How things stand is read at each question (`state.rs`, `gauges.rs`), from the journal through a connection of
@@ -7,6 +7,7 @@
 
 pub mod counters;
 mod endpoint;
+mod format;
 mod gauges;
 pub mod listener;
 mod state;

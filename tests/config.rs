@@ -42,7 +42,7 @@ fn faulty_files_are_refused_with_all_that_is_wrong() {
     let mut files: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.retain(|path| path.extension().is_some_and(|ending| ending == "yaml"));
     files.sort();
-    assert!(files.len() >= 75);
+    assert!(files.len() >= 81);
     let mut wrong = Vec::new();
     for path in files {
         let name = path.file_name().unwrap().to_str().unwrap();
@@ -60,6 +60,22 @@ fn faulty_files_are_refused_with_all_that_is_wrong() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn metrics_are_to_be_had_where_that_is_said_and_nowhere_otherwise() {
+    let minimal = include_str!("../config/minimal.yaml");
+    let listen = |section: &str| {
+        let metrics = parse(&format!("{section}\n{minimal}")).unwrap().metrics;
+        metrics.map(|metrics| (metrics.listen.to_string(), metrics.per_disk))
+    };
+    let loopback = "127.0.0.1:9750".to_owned();
+    assert_eq!(listen(""), None);
+    assert_eq!(listen("metrics: {}"), Some((loopback.clone(), true)));
+    assert_eq!(listen("metrics: { per_disk: false }"), Some((loopback, false)));
+    assert_eq!(listen("metrics: { listen: \"[::]:1\" }"), Some(("[::]:1".to_owned(), true)));
+    let socket = "unix:/run/cbs-backupd/metrics.sock";
+    assert_eq!(listen(&format!("metrics: {{ listen: {socket} }}")), Some((socket.to_owned(), true)));
 }
 
 #[test]

@@ -107,7 +107,7 @@ fn yaml() -> impl Strategy<Value = String> {
     let words: Vec<&str> = "owner state_dir timezone settle guard retry busy shortest first longest targets default region \
                             endpoint credentials source file path profile rate_limit call_timeout jobs name target disks \
                             schedule cron missed start_within spread blackout from to days complete_within objective \
-                            when_full keep select secret_key"
+                            when_full keep select metrics listen per_disk secret_key"
         .split_whitespace()
         .collect();
     let values: Vec<&str> =

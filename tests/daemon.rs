@@ -3,6 +3,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test's helpers fail as its body does")]
 
+#[path = "daemon/check.rs"]
+mod check;
 #[path = "daemon/clocks.rs"]
 mod clocks;
 #[path = "daemon/credentials.rs"]
@@ -11,6 +13,8 @@ mod credentials;
 mod damage;
 #[path = "daemon/forecast.rs"]
 mod forecast;
+#[path = "daemon/metrics.rs"]
+mod metrics;
 #[path = "daemon/notify.rs"]
 mod notify;
 #[path = "daemon/online.rs"]

@@ -8,8 +8,9 @@ use std::process::Command;
 use backup_core::RunId;
 use backup_core::retention::{Point, PointId, plan};
 use backup_core::retry::{Class, RetryPolicy};
-use backup_core::run::Sighting;
+use backup_core::run::{Failure, Sighting, Skip};
 use cbs_backupd::config::Config;
+use cbs_backupd::metrics::table::ALL;
 use cbs_backupd::report::event::{Kind, Level};
 
 /// The rows of the tables of a page that begin with a word in backticks, by their columns.
@@ -36,6 +37,31 @@ fn every_event_is_documented_with_its_level() {
     };
     let written: Vec<(&str, &str)> = Kind::ALL.iter().map(|kind| (kind.name(), level(kind))).collect();
     assert_eq!(documented, written);
+}
+
+#[test]
+fn every_metric_is_documented_with_its_type_and_labels_and_no_other() {
+    let page = include_str!("../docs/metrics.md");
+    let of_metrics = rows(page).into_iter().filter(|columns| columns[0].starts_with("`cbs_backupd_"));
+    let documented: Vec<String> = of_metrics.map(|columns| columns.join(" | ")).collect();
+    let written = ALL.iter().map(|metric| {
+        let labels: Vec<String> = metric.labels.iter().map(|label| format!("`{label}`")).collect();
+        let labels = if labels.is_empty() { "-".to_owned() } else { labels.join(" ") };
+        let kind = format!("{:?}", metric.kind).to_lowercase();
+        format!("`{}` | {kind} | {labels} | {}", metric.full_name(), metric.help)
+    });
+    assert_eq!(documented, written.collect::<Vec<_>>());
+}
+
+#[test]
+fn every_reason_is_documented_with_its_outcome() {
+    let page = rows(include_str!("../docs/metrics.md"));
+    let documented = |outcome: &str| -> Vec<&str> {
+        let of_outcome = page.iter().filter(|columns| columns.get(1) == Some(&outcome));
+        of_outcome.map(|columns| columns[0].trim_matches('`')).collect()
+    };
+    assert_eq!(documented("failed"), Failure::NAMES);
+    assert_eq!(documented("skipped"), Skip::NAMES);
 }
 
 #[test]

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use backup_core::freshness::Ended;
 use backup_core::restore::{self, Restore};
 use backup_core::retention::PointId;
 use backup_core::retry::{Class, RetryPolicy};
@@ -11,8 +12,8 @@ use backup_core::run::{Freed, Policy, Poll, Reply, Room, Sighting, Skip, State, 
 use backup_core::selection::Member;
 use backup_core::{DiskId, JobName, Now, Run};
 use cbs_backupd::journal::{
-    Answer, Change, FILE, Filter, Inventory, Journal, Request, RestoreRow, Row, Sqlite, Stage, Store,
-    Subject, Watermark,
+    Answer, Change, FILE, Filter, Inventory, Journal, Request, RestoreRow, Row, SeenShelf, Sqlite, Stage,
+    Standing, Store, Subject, Watermark,
 };
 use jiff::Timestamp;
 
@@ -484,4 +485,95 @@ async fn work_that_panics_is_reported_and_the_next_is_done() {
     assert!(panicked.is_err());
     assert!(journal.read(|store| store.watermarks()).await.unwrap().is_empty());
     journal.write(Change::CaughtUp).await.unwrap();
+}
+
+#[test]
+fn how_each_job_stands_is_read_from_its_last_runs() {
+    const NEXT: &str = "db/disk-1a2b3c4d/19700101T000030Z";
+    let watermark = |job: &str| Watermark {
+        job: job.parse().unwrap(),
+        disk: "disk-1a2b3c4d".parse().unwrap(),
+        schedule: "* * * * * UTC".to_owned(),
+        planned_through: at(10),
+        next_due: Some(at(60)),
+    };
+    let standing = |last, last_good| Standing {
+        job: "db".parse().unwrap(),
+        disk: "disk-1a2b3c4d".parse().unwrap(),
+        next_due: Some(at(60)),
+        last,
+        last_good,
+    };
+    for (mut store, _folder) in stores() {
+        let of_db = |store: &dyn Store| store.standings().unwrap().remove(0);
+        store.apply(&[Change::Watermarks(vec![watermark("db"), watermark("web")])]).unwrap();
+        assert_eq!(of_db(&*store), standing(None, None));
+        assert_eq!(store.standings().unwrap().len(), 2);
+
+        // Each waiting run has an hour from its start.
+        store.apply(&[Change::Ask(row(RUN, 20)), Change::Ask(row(OTHER, 25))]).unwrap();
+        let deadlines = [(RUN.parse().unwrap(), at(3620)), (OTHER.parse().unwrap(), at(3625))];
+        assert_eq!(store.deadlines().unwrap(), deadlines);
+        let begun = row(RUN, 20).run.begin(&now(20)).unwrap();
+        store.apply(&[begin(begun.clone(), 20)]).unwrap();
+        assert_eq!(store.deadlines().unwrap(), deadlines[1..], "an attempt of the other is under way");
+
+        let mut good = begun;
+        good.state = State::Completed { backup: "dbp-1".parse().unwrap(), late: false };
+        store.apply(&[Change::Save { run: good, attend_at: at(40), now: at(40) }]).unwrap();
+        let good = (at(10), Ended::Completed);
+        assert_eq!(of_db(&*store), standing(Some(good), Some(at(40))));
+
+        // A run that ended otherwise takes nothing away.
+        let mut skipped = row(NEXT, 30);
+        skipped.run.state = State::Skipped { why: Skip::Late };
+        skipped.ended_at = Some(at(50));
+        store.apply(&[Change::Ask(skipped)]).unwrap();
+        assert_eq!(of_db(&*store), standing(Some((at(30), Ended::Skipped)), Some(at(40))));
+
+        // A backup that is gone is none.
+        let gone = || Change::Missing(vec![RUN.parse().unwrap()]);
+        store.apply(&[gone(), gone(), gone()]).unwrap();
+        assert_eq!(of_db(&*store), standing(Some((at(30), Ended::Skipped)), None));
+    }
+}
+
+#[test]
+fn a_backup_that_was_found_is_as_old_as_its_due_instant_and_not_as_its_discovery() {
+    for (mut store, _folder) in stores() {
+        let watermark = Watermark {
+            job: "db".parse().unwrap(),
+            disk: "disk-1a2b3c4d".parse().unwrap(),
+            schedule: "* * * * * UTC".to_owned(),
+            planned_through: at(1000),
+            next_due: None,
+        };
+        store.apply(&[Change::Watermarks(vec![watermark])]).unwrap();
+        let mut found = row(RUN, 10);
+        found.run = found.run.recovered(&now(9000), "dbp-1".parse().unwrap(), Sighting::Normal);
+        found.ended_at = Some(at(9000));
+        store.apply(&[Change::Recover(vec![found])]).unwrap();
+        assert_eq!(store.standings().unwrap()[0].last_good, Some(at(10)));
+    }
+}
+
+#[test]
+fn what_disks_were_seen_to_hold_is_replaced_target_by_target() {
+    let shelf = |disk: &str, count, short: Option<&str>| SeenShelf {
+        disk: disk.parse().unwrap(),
+        quota: 9,
+        count,
+        short: short.map(|job| job.parse().unwrap()),
+    };
+    for (mut store, _folder) in stores() {
+        let seen = |target: &str, shelves: Vec<SeenShelf>| Change::Shelves(target.parse().unwrap(), shelves);
+        store.apply(&[seen("a", vec![shelf("disk-1", 1, None), shelf("disk-2", 2, Some("db"))])]).unwrap();
+        store.apply(&[seen("b", vec![shelf("disk-1", 3, None)])]).unwrap();
+        store.apply(&[seen("a", vec![shelf("disk-2", 9, None)])]).unwrap();
+        let expected = [("a", shelf("disk-2", 9, None)), ("b", shelf("disk-1", 3, None))];
+        assert_eq!(
+            store.shelves().unwrap(),
+            expected.map(|(target, shelf)| (target.parse().unwrap(), shelf))
+        );
+    }
 }

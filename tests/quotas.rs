@@ -11,7 +11,7 @@ use backup_core::run::State;
 use cbs_backupd::app::Idle;
 use cbs_backupd::clock::Clock as _;
 use cbs_backupd::config::Config;
-use cbs_backupd::journal::Row;
+use cbs_backupd::journal::{Row, SeenShelf};
 use cbs_backupd::report::{Event, Kind};
 use cbs_backupd::simulate::{Beginning, Network, Tamper, World, key};
 use cbs_sim::{Choices, Disk, Effect, Ledger, MissingIds, Promotion, Rule, Timings, Which};
@@ -507,4 +507,11 @@ async fn the_sum_is_made_again_at_a_reload_and_each_day() {
     tokio::time::sleep(Duration::from_secs(3 * 86_400)).await;
     assert_eq!(warned(&world), 4, "and on each of three days");
     daemon.stop().await;
+    // What was seen, and for which job it will not do, is there for others to read.
+    let shelves = world.journal.read(|store| store.shelves()).await.unwrap();
+    let [(target, SeenShelf { disk, quota: 5, count, short: Some(job) })] = &shelves[..] else {
+        panic!("{shelves:?}")
+    };
+    assert_eq!((target.as_str(), disk.as_str(), job.as_str()), ("default", DISK, "db"));
+    assert!((1..=5).contains(count), "{count}");
 }

@@ -16,7 +16,7 @@ use crate::daemon::Daemon;
 use crate::heartbeat::Heartbeat;
 use crate::metrics::{Counters, Endpoint, Listener, Progress};
 use crate::report::log::Log;
-use crate::report::{Event, Fan, Kind, Report as _, counted};
+use crate::report::{Event, Fan, Kind, Report, counted};
 
 /// How often systemd is told that all is well, at least.
 const ALIVE_EVERY: Duration = Duration::from_secs(10);
@@ -38,9 +38,10 @@ pub(super) fn run(global: &Global) -> Outcome {
 }
 
 async fn serve(global: &Global, config: Arc<Config>) -> Outcome {
-    say_first(&config, global);
     let (counters, progress) = (Arc::<Counters>::default(), Arc::<Progress>::default());
-    let report = Arc::new(Fan(vec![Arc::new(Log), Arc::clone(&counters) as _, Arc::clone(&progress) as _]));
+    let report: Arc<dyn Report> =
+        Arc::new(Fan(vec![Arc::new(Log), Arc::clone(&counters) as _, Arc::clone(&progress) as _]));
+    say_first(&config, global, &*report);
     let Opened { app, clouds } =
         open::app(Arc::clone(&config), open::clock(), report, open::environment()).await?;
     let signals =
@@ -90,7 +91,7 @@ async fn next(signal: &mut Signal) {
 }
 
 /// The first line: what is running, by which rules of time, and how it reaches the cloud.
-fn say_first(config: &Config, global: &Global) {
+fn say_first(config: &Config, global: &Global, report: &dyn Report) {
     let zones = crate::zones::in_force();
     let proxies = cloud::proxies(config);
     let through = if proxies.is_empty() { "no proxy".to_owned() } else { proxies.join(", ") };
@@ -101,9 +102,9 @@ fn say_first(config: &Config, global: &Global) {
         config.state_dir.display(),
         zones.text,
     );
-    Log.report(&Event::new(Kind::DaemonStarting, message));
+    report.report(&Event::new(Kind::DaemonStarting, message));
     if let Some(warning) = &zones.warning {
-        Log.report(&Event::new(Kind::ZonesOld, warning.clone()));
+        report.report(&Event::new(Kind::ZonesOld, warning.clone()));
     }
 }
 

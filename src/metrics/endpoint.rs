@@ -3,27 +3,26 @@
 //! Responsible for the answers. A page is made by one at a time, on a thread that may block, and a young one is given
 //! again: however many ask, and however slowly they read, it costs the daemon little.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use http_body_util::Full;
 use hyper::body::Bytes;
-use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
-use hyper::{Method, Response, StatusCode};
+use hyper::header::{ACCEPT, ALLOW, CONTENT_TYPE, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode};
 use jiff::Timestamp;
 use tokio::sync::Mutex;
 
+use super::format::Format;
 use super::state::State;
 use super::{Counters, gauges};
-use crate::app::App;
+use crate::app::{App, Settings};
 use crate::daemon::Vital;
 use crate::report::{Event, Kind, Report};
 
 /// So long a page is given again.
 const YOUNG: Duration = Duration::from_secs(1);
-const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const PLAIN: &str = "text/plain; charset=utf-8";
 
 /// How far the daemon is, as its events say it.
@@ -51,12 +50,15 @@ pub struct Endpoint {
     progress: Arc<Progress>,
     vital: Vital,
     started: Timestamp,
-    page: Arc<Mutex<Option<Page>>>,
+    /// The last page of each format.
+    open_metrics: Arc<Mutex<Option<Page>>>,
+    prometheus: Arc<Mutex<Option<Page>>>,
 }
 
 struct Page {
     /// By the monotonic clock.
     made: Duration,
+    settings: Arc<Settings>,
     text: Bytes,
 }
 
@@ -65,7 +67,8 @@ impl Endpoint {
     #[must_use]
     pub fn new(app: Arc<App>, counters: Arc<Counters>, progress: Arc<Progress>, vital: Vital) -> Self {
         let started = app.now().wall;
-        Self { app, counters, progress, vital, started, page: Arc::default() }
+        let (open_metrics, prometheus) = Default::default();
+        Self { app, counters, progress, vital, started, open_metrics, prometheus }
     }
 
     /// The app that it answers for.
@@ -74,17 +77,22 @@ impl Endpoint {
     }
 
     /// The answer to a request.
-    pub(super) async fn answer(self: &Arc<Self>, method: &Method, path: &str) -> Response<Full<Bytes>> {
+    pub(super) async fn answer<T>(self: &Arc<Self>, request: &Request<T>) -> Response<Full<Bytes>> {
+        let (method, path) = (request.method(), request.uri().path());
         if !matches!(*method, Method::GET | Method::HEAD) {
             let mut refused = plain(StatusCode::METHOD_NOT_ALLOWED, "GET or HEAD");
             refused.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
             return refused;
         }
         match path {
-            "/metrics" => match self.page().await {
-                Ok(page) => with_type(StatusCode::OK, page, OPEN_METRICS),
-                Err(error) => plain(StatusCode::INTERNAL_SERVER_ERROR, &error),
-            },
+            "/metrics" => {
+                let accept = request.headers().get(ACCEPT).and_then(|accept| accept.to_str().ok());
+                let format = Format::accepted(accept.unwrap_or_default());
+                match self.page(format).await {
+                    Ok(page) => with_type(StatusCode::OK, page, format.content_type()),
+                    Err(error) => plain(StatusCode::INTERNAL_SERVER_ERROR, &error),
+                }
+            }
             "/healthz" if self.vital.is_alive(&self.app) => plain(StatusCode::OK, "all tasks move"),
             "/healthz" => plain(StatusCode::SERVICE_UNAVAILABLE, "a task hangs"),
             "/readyz" => match self.unready() {
@@ -109,24 +117,32 @@ impl Endpoint {
         }
     }
 
-    async fn page(self: &Arc<Self>) -> Result<Bytes, String> {
+    async fn page(self: &Arc<Self>, format: Format) -> Result<Bytes, String> {
+        let last = match format {
+            Format::OpenMetrics => &self.open_metrics,
+            Format::Prometheus => &self.prometheus,
+        };
         // The turn goes with the work: who gives up waiting does not let another begin beside it.
-        let mut last = Arc::clone(&self.page).lock_owned().await;
-        let now = self.app.parts.time.clock().mono();
-        if let Some(page) = last.as_ref().filter(|page| now.saturating_sub(page.made) < YOUNG) {
+        let mut last = Arc::clone(last).lock_owned().await;
+        let (now, settings) = (self.app.parts.time.clock().mono(), self.app.settings());
+        let is_good =
+            |page: &&Page| now.saturating_sub(page.made) < YOUNG && Arc::ptr_eq(&page.settings, &settings);
+        if let Some(page) = last.as_ref().filter(is_good) {
             return Ok(page.text.clone());
         }
         let endpoint = Arc::clone(self);
+        // The next page is about as large as this one, which is no longer needed.
+        let room = last.take().map_or(0, |page| page.text.len() + page.text.len() / 16);
         let made = tokio::task::spawn_blocking(move || {
-            let text = endpoint.make().map_err(|error| format!("no page of metrics: {error}"))?;
+            let text = endpoint.make(format, room).map_err(|error| format!("no page of metrics: {error}"))?;
             let text = Bytes::from(text);
-            *last = Some(Page { made: now, text: text.clone() });
+            *last = Some(Page { made: now, settings, text: text.clone() });
             Ok(text)
         });
         made.await.unwrap_or_else(|error| Err(format!("no page of metrics: {error}")))
     }
 
-    fn make(&self) -> Result<String, std::fmt::Error> {
+    fn make(&self, format: Format, room: usize) -> Result<String, std::fmt::Error> {
         let state = State::read(&self.app, self.started, self.unready());
         for job in &state.settings.config.jobs {
             self.counters.expect_job(job.name.as_str());
@@ -134,10 +150,10 @@ impl Endpoint {
         for target in state.settings.config.targets.keys() {
             self.counters.expect_target(target.as_str());
         }
-        let mut text = String::new();
+        let mut text = String::with_capacity(room);
         self.counters.encode(&mut text)?;
         gauges::encode(state, &mut text)?;
-        text.write_str("# EOF\n")?;
+        format.finish(&mut text);
         Ok(text)
     }
 }

@@ -161,7 +161,7 @@ fn disks(state: &State, journal: &FromJournal, series: &mut Series<'_>) -> fmt::
         .map(|(target, shelf)| ([target.as_str(), shelf.disk.as_str()], shelf))
         .collect();
     series.many(table::DISK_QUOTA, shelves.iter().map(|(labels, shelf)| (*labels, shelf.quota)))?;
-    series.many(table::DISK_COUNT, shelves.iter().map(|(labels, shelf)| (*labels, shelf.count)))
+    series.many(table::DISK_BACKUPS, shelves.iter().map(|(labels, shelf)| (*labels, shelf.count)))
 }
 
 /// Since the epoch, to the millisecond: that is what the journal keeps.

@@ -32,8 +32,8 @@ const HEAD: Duration = Duration::from_secs(5);
 const REQUEST: usize = 16 << 10;
 /// The pause before a place that could not be had is tried again.
 const AGAIN: Duration = Duration::from_secs(10);
-/// Who may connect to a socket in the file system: its owner and its group.
-const SOCKET_MODE: u32 = 0o660;
+/// Whoever reaches a socket in the file system may connect, as on the loopback address: its folder says who does.
+const SOCKET_MODE: u32 = 0o666;
 
 /// The listener of a daemon, if its configuration wants one.
 pub struct Listener {
@@ -199,7 +199,7 @@ async fn answer(
     let service = service_fn(|request: hyper::Request<hyper::body::Incoming>| {
         let endpoint = Arc::clone(&endpoint);
         async move {
-            let answer = endpoint.answer(request.method(), request.uri().path()).await;
+            let answer = endpoint.answer(&request).await;
             Ok::<_, std::convert::Infallible>(answer)
         }
     });

@@ -77,7 +77,7 @@ metrics! {
     DISK_LAST_GOOD_AGE: Gauge "disk_last_good_backup_age_seconds" ["job", "disk_id"] "How old that is";
     DISK_QUOTA: Gauge "disk_backup_quota" ["target", "disk_id"]
         "How many backup points the disk may have, when last asked";
-    DISK_COUNT: Gauge "disk_backup_count" ["target", "disk_id"] "How many it had then, by whoever";
+    DISK_BACKUPS: Gauge "disk_backups" ["target", "disk_id"] "How many it had then, by whoever";
     TARGET_QUOTA_FULL: Gauge "target_disks_quota_full" ["target"] "Disks whose quota was full when last asked, or holds a run now";
     EVENTS: Counter "events" ["event"] "Events since the start";
     ATTEMPTS: Counter "attempts" ["target", "outcome"] "Attempts of backups that were answered, or not, since the start";

@@ -101,6 +101,11 @@ impl World {
         std::fs::write(self.config(), text).unwrap();
     }
 
+    /// How many disks there are.
+    pub(crate) fn disks(&self) -> usize {
+        self.setup.disks
+    }
+
     pub(crate) fn state_dir(&self) -> PathBuf {
         self.folder.path().join("state")
     }

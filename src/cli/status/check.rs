@@ -153,3 +153,136 @@ impl std::fmt::Display for Figures {
         write!(f, "{fresh} of {} have a fresh backup", crate::report::counted(*disks, "disk"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use backup_core::freshness::{Ended, Known};
+
+    use super::*;
+    use crate::standings::{DiskStands, JobStands};
+
+    fn now() -> Timestamp {
+        Timestamp::from_second(1_800_000_000).unwrap()
+    }
+
+    /// A good backup of an hour ago, and an objective of a day.
+    fn good() -> Known {
+        Known {
+            last: Some(Ended::Completed),
+            last_good: Some(now() - Duration::from_secs(3600)),
+            objective: Some(Duration::from_secs(86_400)),
+            ..Known::default()
+        }
+    }
+
+    fn standings(disks: &[Known]) -> Standings {
+        let stands = |(number, known): (usize, &Known)| DiskStands {
+            disk: format!("disk-{number}").parse().unwrap(),
+            last_good: known.last_good,
+            last: None,
+            freshness: known.judge(now()),
+        };
+        let disks = disks.iter().enumerate().map(stands).collect();
+        let job = JobStands { job: "db".parse().unwrap(), is_paused: false, next_due: None, disks };
+        Standings { jobs: vec![job], ..Standings::default() }
+    }
+
+    fn said(disks: &[Known], running: bool) -> String {
+        let (severity, line) = line(&standings(disks), running, now());
+        format!("{} {line}", exit(severity) as u8)
+    }
+
+    #[test]
+    fn each_state_has_its_line_its_code_and_its_figures() {
+        let figures = |changed: &str| {
+            let usual = "disks=2 fresh=2 without=0 beyond=0;;0 late=0;;0 failing=0;0 paused=0;0 oldest=3600s";
+            let value = |figure: &str| figure.split_once('=').map(|(name, _)| name.to_owned());
+            let each = usual.split(' ').map(|figure| {
+                changed.split(' ').find(|changed| value(changed) == value(figure)).unwrap_or(figure)
+            });
+            each.collect::<Vec<_>>().join(" ")
+        };
+        let cases = [
+            (good(), true, "0 OK - 2 of 2 disks have a fresh backup", ""),
+            (
+                Known { is_paused: true, ..good() },
+                true,
+                "1 WARNING - 2 of 2 disks have a fresh backup; db disk-1: paused",
+                "paused=1;0",
+            ),
+            (
+                Known { last: Some(Ended::Failed), ..good() },
+                true,
+                "1 WARNING - 2 of 2 disks have a fresh backup; db disk-1: last run failed",
+                "failing=1;0",
+            ),
+            (
+                Known { last: Some(Ended::Failed), objective: None, ..good() },
+                true,
+                "2 CRITICAL - 2 of 2 disks have a fresh backup; db disk-1: last run failed",
+                "failing=1;0",
+            ),
+            (
+                Known { last_good: Some(now() - Duration::from_secs(90_000)), ..good() },
+                true,
+                "2 CRITICAL - 1 of 2 disks have a fresh backup; db disk-1: last good backup is 25h old, objective 24h",
+                "fresh=1 beyond=1;;0 oldest=90000s",
+            ),
+            (
+                Known { last_good: None, ..good() },
+                true,
+                "2 CRITICAL - 1 of 2 disks have a fresh backup; db disk-1: no good backup yet",
+                "fresh=1 without=1 beyond=1;;0",
+            ),
+            (
+                Known { last: None, last_good: None, ..good() },
+                true,
+                "0 OK - 1 of 2 disks have a fresh backup",
+                "fresh=1 without=1",
+            ),
+            (
+                Known { deadline: Some(now() - Duration::from_secs(1)), ..good() },
+                true,
+                "2 CRITICAL - 2 of 2 disks have a fresh backup; db disk-1: past start_within, not ended",
+                "late=1;;0",
+            ),
+            (good(), false, "2 CRITICAL - 2 of 2 disks have a fresh backup; no daemon runs", ""),
+        ];
+        for (disk, running, expected, changed) in cases {
+            assert_eq!(said(&[good(), disk], running), format!("{expected}|{}", figures(changed)));
+        }
+    }
+
+    #[test]
+    fn the_worst_is_named_first_and_what_is_too_much_is_counted() {
+        let failing = Known { last: Some(Ended::Failed), ..good() };
+        let beyond = Known { last_good: Some(now() - Duration::from_secs(90_000)), ..good() };
+        let line = said(&[failing, failing, failing, failing, beyond], false);
+        let (text, _) = line.split_once('|').unwrap();
+        assert_eq!(
+            text,
+            "2 CRITICAL - 4 of 5 disks have a fresh backup; no daemon runs; db disk-4: last good backup is 25h old, \
+             objective 24h; db disk-0: last run failed; and 3 more: see `cbs-backupd status`"
+        );
+    }
+
+    #[test]
+    fn a_job_is_said_once_and_one_without_disks_too() {
+        let mut paused = standings(&[Known { is_paused: true, ..good() }; 2]);
+        paused.jobs[0].is_paused = true;
+        let (severity, text) = line(&paused, true, now());
+        assert_eq!(severity, Severity::Warning);
+        assert!(text.starts_with("WARNING - 2 of 2 disks have a fresh backup; db is paused|"), "{text}");
+        let (severity, text) = line(&standings(&[]), true, now());
+        assert_eq!(severity, Severity::Warning);
+        assert!(text.starts_with("WARNING - 0 of 0 disks have a fresh backup; db holds no disk|"), "{text}");
+        // A run of a job that the configuration does not know any more.
+        let mut late = standings(&[good()]);
+        late.late.push("old/disk-9/20261124T023000Z".parse().unwrap());
+        let (severity, text) = line(&late, true, now());
+        assert_eq!(severity, Severity::Critical);
+        assert!(text.contains("; old disk-9: past start_within, not ended|"), "{text}");
+    }
+}

@@ -252,6 +252,19 @@ pub enum Skip {
 }
 
 impl Failure {
+    /// All that [`Self::name`] says.
+    pub const NAMES: [&'static str; 9] = [
+        "refused",
+        "out_of_time",
+        "quota_full",
+        "quota_held_by_others",
+        "quota_last_good",
+        "promotion_incomplete",
+        "incomplete",
+        "vanished",
+        "outcome_unknown",
+    ];
+
     /// The name of the reason, without what goes with it: as the journal and the contract have it.
     #[must_use]
     pub fn name(&self) -> &'static str {
@@ -270,6 +283,10 @@ impl Failure {
 }
 
 impl Skip {
+    /// All that [`Self::name`] says.
+    pub const NAMES: [&'static str; 7] =
+        ["missed", "late", "paused", "blackout", "disk_busy", "superseded", "removed"];
+
     /// The name of the reason, without what goes with it: as the journal and the contract have it.
     #[must_use]
     pub fn name(&self) -> &'static str {

@@ -318,6 +318,42 @@ fn reasons_say_what_happened_in_words_that_can_be_searched_for() {
 }
 
 #[test]
+fn each_reason_has_the_name_that_the_journal_keeps() {
+    let setback = Setback { class: Class::Quota, code: None, failures: 1, unknown: 0 };
+    let failures = [
+        Failure::Refused(setback.clone()),
+        Failure::OutOfTime(setback),
+        Failure::QuotaFull,
+        Failure::QuotaHeldByOthers,
+        Failure::QuotaLastGood,
+        Failure::PromotionIncomplete,
+        Failure::Incomplete,
+        Failure::Vanished,
+        Failure::OutcomeUnknown,
+    ];
+    let at = Timestamp::UNIX_EPOCH;
+    let skips = [
+        Skip::Missed(crate::catch_up::Misses { from: at, to: at, count: 2 }),
+        Skip::Late,
+        Skip::Paused,
+        Skip::Blackout,
+        Skip::DiskBusy,
+        Skip::Superseded,
+        Skip::Removed,
+    ];
+    assert_eq!(failures.each_ref().map(Failure::name), Failure::NAMES);
+    assert_eq!(skips.each_ref().map(Skip::name), Skip::NAMES);
+    let failures = failures.into_iter().map(|why| State::Failed { why, backup: None });
+    for state in failures.chain(skips.into_iter().map(|why| State::Skipped { why })) {
+        let kept = serde_json::to_value(&state).unwrap();
+        let kept = &kept["why"];
+        let name = kept["why"].as_str();
+        assert_eq!(state.why(), name, "{kept}");
+    }
+    assert_eq!(tracking().state.why(), None);
+}
+
+#[test]
 fn states_bear_the_names_of_the_contract() {
     let ended = tracking().polled(&now(20), Poll::Seen(Sighting::Normal)).unwrap();
     let absent = reply(creating(), 10, setback(Class::Busy));
