@@ -6,6 +6,7 @@
 mod changes;
 mod file;
 mod rows;
+mod standings;
 mod told;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,7 +15,6 @@ use std::time::Duration;
 
 use backup_core::notify::Round;
 use backup_core::retention::PointId;
-use backup_core::run::Policy;
 use backup_core::selection::Member;
 use backup_core::{DiskId, JobName, RunId, SnapshotId, TargetName};
 use jiff::Timestamp;
@@ -23,8 +23,8 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row as SqlRow, par
 
 use changes::{HOLDS, apply};
 use rows::{
-    DELETION, RESTORE, RUN, RUN_COLUMNS, decoded, from_json, from_millis, from_second, millis, parsed,
-    read_deletion, read_gap, read_restore, read_run, read_shelf, read_standing, read_watermark,
+    DELETION, RESTORE, RUN, RUN_COLUMNS, from_json, from_millis, from_second, millis, parsed, read_deletion,
+    read_gap, read_restore, read_run, read_watermark,
 };
 
 use super::requests::{Answer, Request};
@@ -519,55 +519,15 @@ impl Store for Sqlite {
     }
 
     fn deadlines(&self) -> Result<Vec<(RunId, Timestamp)>, JournalError> {
-        // Many runs, few policies: each is decoded once.
-        let mut policies: BTreeMap<i64, Duration> = BTreeMap::new();
-        let waiting = self.many(
-            &format!(
-                "SELECT job, disk, due, start_at, policy FROM runs WHERE ended_at IS NULL AND state IN {WAITS}"
-            ),
-            [],
-            |row| {
-                let id = RunId { job: parsed(row, 0)?, disk: parsed(row, 1)?, due: from_second(row.get(2)?) };
-                Ok((id, from_millis(row.get(3)?), row.get::<_, i64>(4)?))
-            },
-        )?;
-        for (_, _, policy) in &waiting {
-            if !policies.contains_key(policy) {
-                let sql = "SELECT body FROM policies WHERE id = ?1";
-                let within = self.one(sql, [policy], |row| Ok(decoded::<Policy>(row, 0)?.start_within))?;
-                policies.insert(*policy, within.unwrap_or_default());
-            }
-        }
-        let deadline = |(id, start_at, policy): (RunId, Timestamp, i64)| {
-            (id, start_at.saturating_add(policies[&policy]).unwrap_or(Timestamp::MAX))
-        };
-        Ok(waiting.into_iter().map(deadline).collect())
+        self.all_deadlines()
     }
 
     fn standings(&self) -> Result<Vec<Standing>, JournalError> {
-        // What was found rather than made became good at an instant that nobody saw: it is no younger than its due one.
-        self.many(
-            "SELECT s.job, s.disk, s.next_due, l.due, l.state, g.ended_at, g.began_at, g.due
-             FROM schedules s
-             LEFT JOIN runs l ON l.job = s.job AND l.disk = s.disk AND l.due = (
-                 SELECT due FROM runs WHERE job = s.job AND disk = s.disk AND ended_at IS NOT NULL
-                 ORDER BY due DESC LIMIT 1)
-             LEFT JOIN runs g ON g.job = s.job AND g.disk = s.disk AND g.due = (
-                 SELECT due FROM runs WHERE job = s.job AND disk = s.disk AND state = 'completed'
-                     AND (missing < 3 OR snapshot IS NOT NULL)
-                 ORDER BY due DESC LIMIT 1)
-             ORDER BY s.job, s.disk",
-            [],
-            read_standing,
-        )
+        self.all_standings()
     }
 
     fn shelves(&self) -> Result<Vec<(TargetName, SeenShelf)>, JournalError> {
-        self.many(
-            "SELECT target, disk, quota, count, short FROM shelves ORDER BY target, disk",
-            [],
-            read_shelf,
-        )
+        self.all_shelves()
     }
 
     fn told(&self) -> Result<Vec<(String, Told)>, JournalError> {

@@ -3,14 +3,13 @@
 //! Responsible for the encoding in both directions. A row that cannot be read is an error of its own, so that the
 //! others go on.
 
-use backup_core::freshness::Ended;
 use backup_core::restore::Restore;
 use backup_core::run::State;
-use backup_core::{Facts, Run, RunId, TargetName};
+use backup_core::{Facts, Run, RunId};
 use jiff::Timestamp;
 use rusqlite::Row as SqlRow;
 
-use crate::journal::store::{Deletion, Gap, JournalError, RestoreRow, Row, SeenShelf, Standing, Watermark};
+use crate::journal::store::{Deletion, Gap, JournalError, RestoreRow, Row, Watermark};
 
 /// The columns of a run, from `runs r JOIN policies p`.
 pub(super) const RUN: &str = "r.job, r.disk, r.due, r.target, r.owner, p.body AS policy, r.start_at, r.body, r.attempts, \
@@ -91,34 +90,6 @@ pub(super) fn read_watermark(row: &SqlRow<'_>) -> rusqlite::Result<Watermark> {
         planned_through: from_second(row.get(3)?),
         next_due: row.get::<_, Option<i64>>(4)?.map(from_second),
     })
-}
-
-pub(super) fn read_standing(row: &SqlRow<'_>) -> rusqlite::Result<Standing> {
-    let last = match row.get::<_, Option<i64>>(3)? {
-        Some(due) => Ended::of_name(row.get_ref(4)?.as_str()?).map(|ended| (from_second(due), ended)),
-        None => None,
-    };
-    let millis_of = |index| row.get::<_, Option<i64>>(index);
-    let (good_at, began_at, due) = (millis_of(5)?, millis_of(6)?, millis_of(7)?);
-    Ok(Standing {
-        job: parsed(row, 0)?,
-        disk: parsed(row, 1)?,
-        next_due: row.get::<_, Option<i64>>(2)?.map(from_second),
-        last,
-        last_good: match began_at {
-            Some(_) => good_at.map(from_millis),
-            None => due.map(from_second),
-        },
-    })
-}
-
-pub(super) fn read_shelf(row: &SqlRow<'_>) -> rusqlite::Result<(TargetName, SeenShelf)> {
-    let short = match row.get_ref(4)? {
-        rusqlite::types::ValueRef::Null => None,
-        _ => Some(parsed(row, 4)?),
-    };
-    let count = |index| row.get::<_, i64>(index).map(i64::cast_unsigned);
-    Ok((parsed(row, 0)?, SeenShelf { disk: parsed(row, 1)?, quota: count(2)?, count: count(3)?, short }))
 }
 
 /// The columns of a deletion.
