@@ -129,3 +129,93 @@ impl JobStands {
         self.disks.iter().filter(|disk| is_so(disk)).count()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use backup_core::freshness::Trouble;
+
+    use super::*;
+    use crate::journal::{Change, Inventory, Sqlite, Watermark};
+
+    const JOB: &str = "db";
+    const DUE: &str = "2026-11-24T02:30:00Z";
+
+    fn config() -> Config {
+        let text = "owner: ops1\ntargets:\n  default: { region: ap-guangzhou }\njobs:\n  - name: db\n    \
+                    disks: [disk-1, disk-2]\n    objective: 26h\n    \
+                    schedule: { cron: \"30 2 * * *\", start_within: 2h, blackout: [{ from: \"02:00\", to: \"03:00\" }] }\n";
+        Config::parse("standings.yaml", text, &BTreeMap::new()).unwrap()
+    }
+
+    /// A journal in which both disks are planned up to `DUE`.
+    fn journal() -> Sqlite {
+        let watermark = |disk: &str| Watermark {
+            job: JOB.parse().unwrap(),
+            disk: disk.parse().unwrap(),
+            schedule: "30 2 * * * UTC".to_owned(),
+            planned_through: due() - Duration::from_secs(86_400),
+            next_due: Some(due()),
+        };
+        let mut journal = Sqlite::in_memory().unwrap();
+        journal.apply(&[Change::Watermarks(vec![watermark("disk-1"), watermark("disk-2")])]).unwrap();
+        journal
+    }
+
+    fn due() -> Timestamp {
+        DUE.parse().unwrap()
+    }
+
+    fn read(journal: &Sqlite, now: Timestamp) -> Standings {
+        let config = config();
+        let fleet = Fleet::resolve(&config, &Inventory::default());
+        Standings::read(journal, &config, &fleet, now).unwrap()
+    }
+
+    fn troubles(standings: &Standings, disk: usize) -> &[Trouble] {
+        &standings.jobs[0].disks[disk].freshness.troubles
+    }
+
+    #[test]
+    fn what_nobody_planned_is_late_once_it_may_not_start_any_more() {
+        let journal = journal();
+        // It starts when the blackout ends, and has two hours from then.
+        let deadline = due() + Duration::from_secs(30 * 60 + 2 * 3600);
+        let standings = read(&journal, deadline);
+        assert_eq!(standings.jobs[0].next_due, Some(due()));
+        assert_eq!(troubles(&standings, 0), []);
+        let standings = read(&journal, deadline + Duration::from_secs(1));
+        assert_eq!(
+            (troubles(&standings, 0), troubles(&standings, 1)),
+            (&[Trouble::Late][..], &[Trouble::Late][..])
+        );
+        assert_eq!(standings.late, [], "there is no run of it");
+    }
+
+    #[test]
+    fn a_pause_of_a_job_is_one_of_its_disks_and_one_of_a_disk_is_not_one_of_its_job() {
+        let mut journal = journal();
+        let disk = Subject::Disk("disk-2".parse().unwrap());
+        journal.apply(&[Change::Pause(disk.clone(), due())]).unwrap();
+        let standings = read(&journal, due());
+        assert_eq!((troubles(&standings, 0), troubles(&standings, 1)), (&[][..], &[Trouble::Paused][..]));
+        assert!(!standings.jobs[0].is_paused);
+        let job = Subject::Job(JOB.parse().unwrap());
+        journal.apply(&[Change::Resume(disk), Change::Pause(job, due())]).unwrap();
+        let standings = read(&journal, due());
+        assert_eq!(
+            standings.jobs[0].count(|disk| disk.freshness.has(|trouble| *trouble == Trouble::Paused)),
+            2
+        );
+        assert!(standings.jobs[0].is_paused);
+    }
+
+    #[test]
+    fn a_job_that_the_journal_does_not_know_yet_has_its_disks_all_the_same() {
+        let standings = read(&Sqlite::in_memory().unwrap(), due());
+        let job = &standings.jobs[0];
+        assert_eq!((job.disks.len(), job.last_good(), job.next_due), (2, None, None));
+        assert_eq!(troubles(&standings, 0), []);
+    }
+}

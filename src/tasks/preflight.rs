@@ -130,8 +130,8 @@ async fn check(app: &App, settings: &Settings, target: &TargetName, cloud: &Clou
             }));
         }
     }
-    // What cannot be written is said by the journal's own event, and asked for anew.
-    app.write(Change::Shelves(target.clone(), seen)).await.is_ok()
+    // Whether it can be written says nothing of the runs' own writes, and is no news: it is asked for anew.
+    app.parts.journal.write(Change::Shelves(target.clone(), seen)).await.is_ok()
 }
 
 /// What a job asks of a disk that it holds; `have` counts the good backups of each job on each disk.
