@@ -213,8 +213,6 @@ impl Pokes {
     }
 }
 
-/// How long a task waits for the log to take what it said. A task that waits longer seems to hang.
-const HEARD_WITHIN: Duration = Duration::from_secs(1);
 /// The pause before a failed write to the journal is tried again.
 const REWRITE: Duration = Duration::from_secs(1);
 
@@ -291,11 +289,6 @@ impl App {
     /// Reports an event.
     pub fn say(&self, event: &Event) {
         self.parts.report.report(event);
-    }
-
-    /// Whether all that was reported so far is where it goes; it is waited for, not for long.
-    pub async fn is_heard(&self) -> bool {
-        tokio::time::timeout(HEARD_WITHIN, self.parts.report.receipt().good()).await.is_ok()
     }
 
     /// Reports what is logged from now on, if that has changed.
