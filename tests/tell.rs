@@ -44,6 +44,20 @@ impl Report for Slow {
 
 const FULL_BATCH: usize = 500;
 
+/// Runs end, of which that was not told.
+async fn end(app: &App, numbers: std::ops::Range<usize>) {
+    let all = cbs_backupd::journal::Filter { limit: 1, ..Default::default() };
+    let row = app.parts.journal.read(move |store| store.history(&all)).await.unwrap().remove(0);
+    let ended = numbers.map(|number| {
+        let mut run = row.run.clone();
+        let later = SignedDuration::from_secs(i64::try_from(number).unwrap() + 1);
+        run.id.due = run.id.due.checked_add(later).unwrap();
+        let run = run.recovered(&app.now(), format!("dbp-{number}").parse().unwrap(), Sighting::Normal);
+        Change::Ask(Row { run, ended_at: Some(app.now().wall), ..row.clone() })
+    });
+    app.write_all(ended.collect()).await.unwrap();
+}
+
 /// An app with so many completed runs that were not told, and its log.
 async fn app(ends: usize) -> (Arc<App>, Arc<Slow>) {
     let text = "owner: ops1\ntimezone: UTC\ntargets:\n  default: { region: ap-guangzhou }\n\
@@ -65,15 +79,7 @@ async fn app(ends: usize) -> (Arc<App>, Arc<Slow>) {
     let asked = Change::Request { request_id: "once".to_owned(), body, made_at: Timestamp::UNIX_EPOCH };
     app.write(asked).await.unwrap();
     take_up_all(&app, true).await.unwrap();
-    let all = cbs_backupd::journal::Filter { limit: 1, ..Default::default() };
-    let row = app.parts.journal.read(move |store| store.history(&all)).await.unwrap().remove(0);
-    let ended = (1..=i64::try_from(ends).unwrap()).map(|number| {
-        let mut run = row.run.clone();
-        run.id.due = run.id.due.checked_add(SignedDuration::from_secs(number)).unwrap();
-        let run = run.recovered(&app.now(), format!("dbp-{number}").parse().unwrap(), Sighting::Normal);
-        Change::Ask(Row { run, ended_at: Some(app.now().wall), ..row.clone() })
-    });
-    app.write_all(ended.collect()).await.unwrap();
+    end(&app, 0..ends).await;
     (app, slow)
 }
 
@@ -95,6 +101,19 @@ async fn an_end_is_recorded_once_the_log_has_it_and_said_no_second_time() {
     // A clone goes on where the task was, as at a stop.
     assert_eq!(tell.clone().tell_all(&app).await, Duration::MAX);
     assert_eq!((log.ends.lock().unwrap().len(), unreported(&app).await), (3, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_the_log_is_stuck_nothing_is_added_to_what_waits_in_it() {
+    let (app, log) = app(3).await;
+    let tell = Tell::default();
+    tell.tell_all(&app).await;
+    end(&app, 10..15).await;
+    assert_eq!(tell.tell_all(&app).await, Duration::ZERO);
+    assert_eq!(log.ends.lock().unwrap().len(), 3);
+    log.written.send_replace(u64::MAX);
+    assert_eq!(tell.tell_all(&app).await, Duration::MAX);
+    assert_eq!((log.ends.lock().unwrap().len(), unreported(&app).await), (8, 0));
 }
 
 /// Whatever waits, a log that is stuck holds one batch, and the outbox the rest.
