@@ -223,8 +223,6 @@ impl Pokes {
     }
 }
 
-/// How long a task waits for the log to take what it said. A task that waits longer seems to hang.
-const HEARD_WITHIN: Duration = Duration::from_secs(1);
 /// A task that has not moved for longer hangs, where nobody says otherwise: its sleeps are far shorter.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -317,11 +315,6 @@ impl App {
     /// Reports an event.
     pub fn say(&self, event: &Event) {
         self.parts.report.report(event);
-    }
-
-    /// Whether all that was reported so far is where it goes; it is waited for, not for long.
-    pub async fn is_heard(&self) -> bool {
-        tokio::time::timeout(HEARD_WITHIN, self.parts.report.receipt().good()).await.is_ok()
     }
 
     /// Reports what is logged from now on, if that has changed.

@@ -25,6 +25,9 @@ use status_line::status_line;
 /// What the line of status says until a reload is good again.
 const REJECTED: &str = "the last reload was rejected, see the log";
 
+/// How long the watchdog waits for the log to take why it bites.
+const HEARD_WITHIN: Duration = Duration::from_secs(1);
+
 pub(super) fn run(global: &Global) -> Outcome {
     start(global).inspect_err(|failure| service_manager::refused(&failure.to_string()))
 }
@@ -96,7 +99,8 @@ async fn serve(global: &Global, config: Arc<Config>) -> Outcome {
                     if !std::mem::replace(&mut hung, true) {
                         app.say(&Event::new(Kind::DaemonFault, format!("{hanging}: the watchdog is told")));
                         // The watchdog ends the process at once.
-                        app.is_heard().await;
+                        let heard = app.parts.report.receipt().good();
+                        let _ = tokio::time::timeout(HEARD_WITHIN, heard).await;
                     }
                     service_manager::hangs(&format!("{hanging}; {status}"));
                 }

@@ -17,16 +17,23 @@ use tokio::sync::Notify;
 use super::driver::{InFlight, Task};
 use crate::app::App;
 use crate::journal::{Change, Gap, JournalError, RestoreRow, Row, Store};
-use crate::report::{Event, Kind};
+use crate::report::{Event, Kind, Receipt};
 
 /// Rows of one batch.
 const BATCH: usize = 500;
+/// How long the log is waited for at a time. A task that waits longer seems to hang.
+const HEARD_WITHIN: Duration = Duration::from_secs(1);
 
 /// The task. A clone goes on where it was.
 #[derive(Clone, Default)]
-pub struct Tell {
+pub struct Tell(Arc<Mutex<Said>>);
+
+#[derive(Default)]
+struct Said {
     /// What was said, and the record of it could not be written yet.
-    told: Arc<Mutex<BTreeSet<Told>>>,
+    told: BTreeSet<Told>,
+    /// Good once all that was said is where it goes.
+    receipt: Receipt,
 }
 
 /// Something that was said.
@@ -101,27 +108,39 @@ impl Tell {
 
     /// Says what of this was not said yet, and records it once the log has handed it on.
     async fn say(&self, app: &App, all: Vec<(Told, Event)>, record: Vec<Change>) -> Result<(), Hindrance> {
-        // While the log does not flow nothing is added to what waits in it: the outbox keeps the rest.
-        if !app.is_heard().await {
-            return Err(Hindrance::Unheard);
-        }
-        for (what, event) in &all {
-            if self.told().insert(what.clone()) {
-                app.say(event);
+        // Nothing is added to what waits in the log already: the outbox keeps the rest.
+        self.be_heard().await?;
+        {
+            let mut said = self.said();
+            let mut is_new = false;
+            for (what, event) in &all {
+                if said.told.insert(what.clone()) {
+                    app.say(event);
+                    is_new = true;
+                }
+            }
+            if is_new {
+                said.receipt = app.parts.report.receipt();
             }
         }
-        if !app.is_heard().await {
-            return Err(Hindrance::Unheard);
-        }
+        self.be_heard().await?;
         app.write_all(record).await.map_err(|_| Hindrance::Unwritten)?;
+        let mut said = self.said();
         for (what, _) in &all {
-            self.told().remove(what);
+            said.told.remove(what);
         }
         Ok(())
     }
 
-    fn told(&self) -> MutexGuard<'_, BTreeSet<Told>> {
-        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Waits for the log to hand on what was said, not for long. It is the same receipt until then: others go on
+    /// speaking, and a log that is slow would never have written all that there is.
+    async fn be_heard(&self) -> Result<(), Hindrance> {
+        let receipt = self.said().receipt.clone();
+        tokio::time::timeout(HEARD_WITHIN, receipt.good()).await.map_err(|_| Hindrance::Unheard)
+    }
+
+    fn said(&self) -> MutexGuard<'_, Said> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
