@@ -9,6 +9,7 @@ mod jobs;
 mod layers;
 mod metrics;
 mod mistakes;
+mod notifiers;
 mod notify;
 mod read;
 mod select;
@@ -32,7 +33,7 @@ use serde::{Deserialize, Serialize};
 
 pub use metrics::{Listen, Metrics};
 pub use mistakes::ConfigErrors;
-pub use notify::{Channel, Mail, Manner, Notifier, Ping, Secret, Style, Template, Tls, Webhook};
+pub use notifiers::{Channel, Mail, Manner, Notifier, Ping, Secret, Style, Template, Tls, Webhook};
 
 const EMPTY: &str = "the file is empty; expected `owner`, `targets` and `jobs`";
 /// A larger file is not a configuration.
