@@ -10,6 +10,7 @@ pub mod keys;
 mod layers;
 mod metrics;
 mod mistakes;
+mod notifiers;
 mod notify;
 mod read;
 mod select;
@@ -35,7 +36,7 @@ use crate::report::log::Filter;
 use credentials::one_of;
 pub use metrics::{Listen, Metrics};
 pub use mistakes::ConfigErrors;
-pub use notify::{Channel, Mail, Manner, Notifier, Ping, Secret, Style, Template, Tls, Webhook};
+pub use notifiers::{Channel, Mail, Manner, Notifier, Ping, Secret, Style, Template, Tls, Webhook};
 
 const EMPTY: &str = "the file is empty; expected `owner`, `targets` and `jobs`";
 /// A larger file is not a configuration.

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use backup_core::freshness::{Freshness, Known};
+use backup_core::freshness::{Ended, Freshness, Known};
 use backup_core::{DiskId, JobName, RunId};
 use jiff::Timestamp;
 
@@ -44,8 +44,8 @@ pub struct DiskStands {
     pub disk: DiskId,
     /// When its last good backup became one.
     pub last_good: Option<Timestamp>,
-    /// The due instant of the last run that ended.
-    pub last: Option<Timestamp>,
+    /// The due instant of the last run that ended, and how it did.
+    pub last: Option<(Timestamp, Ended)>,
     /// What it comes to.
     pub freshness: Freshness,
 }
@@ -97,7 +97,7 @@ impl Standings {
                 DiskStands {
                     disk: on.disk.clone(),
                     last_good: known.last_good,
-                    last: standing.and_then(|standing| standing.last).map(|(due, _)| due),
+                    last: standing.and_then(|standing| standing.last),
                     freshness: known.judge(now),
                 }
             });

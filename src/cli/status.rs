@@ -129,7 +129,7 @@ fn late(journal: &Sqlite, standings: &Standings) -> Result<Vec<Late>, JournalErr
                     (Trouble::Paused, _) => {}
                     (Trouble::Late, _)
                         if standings.late.iter().any(|run| run.job == *job && run.disk == *disk) => {}
-                    (Trouble::Failed { .. }, Some(due)) => {
+                    (Trouble::Failed { .. }, Some((due, _))) => {
                         let id = RunId { job: job.clone(), disk: disk.clone(), due: *due };
                         let row = journal.run(&id)?;
                         let reason = row.as_ref().and_then(|row| row.run.state.reason()).unwrap_or_default();

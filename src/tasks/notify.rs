@@ -112,7 +112,12 @@ impl Task for Notify {
                         let alive = alive(Arc::clone(app), Arc::clone(line), name.clone(), notifier, ping);
                         in_flight.start(&[], alive);
                     }
-                    if due.is_zero() { APART } else { due }
+                    match (due.is_zero(), is_well) {
+                        (true, true) => APART,
+                        // What is wrong is looked at as often as the heartbeat beats.
+                        (true, false) => Duration::MAX,
+                        (false, _) => due,
+                    }
                 }
                 channel => {
                     let Some(manner) = channel.manner() else { continue };

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use backup_core::freshness::{Ended, Trouble};
+use backup_core::freshness::Trouble;
 use backup_core::notify::{Condition, Round, Stands, ToldRounds};
 use backup_core::{DiskId, JobName};
 use jiff::{SignedDuration, Timestamp};
@@ -59,11 +59,6 @@ impl Facts {
         }
         let Some(now) = now else { return Ok(facts) };
         let config = &settings.config;
-        let last: BTreeMap<(JobName, DiskId), (Timestamp, Ended)> = store
-            .standings()?
-            .into_iter()
-            .filter_map(|standing| Some(((standing.job, standing.disk), standing.last?)))
-            .collect();
         let under_way = store.jobs_under_way()?;
         let standings = Standings::read(store, config, &settings.fleet, now)?;
         for (job, stands) in config.jobs.iter().zip(standings.jobs) {
@@ -78,8 +73,7 @@ impl Facts {
             for disk in stands.disks {
                 let is_it = |trouble: &&Trouble| matches!(trouble, Trouble::Beyond { .. } | Trouble::NoneYet);
                 let why = disk.freshness.troubles.iter().find(is_it).map(ToString::to_string);
-                let last = last.get(&(job.name.clone(), disk.disk.clone())).copied();
-                disks.insert(disk.disk.clone(), Stands { last, beyond: why.is_some() });
+                disks.insert(disk.disk.clone(), Stands { last: disk.last, beyond: why.is_some() });
                 beyond.extend(why.map(|why| (disk.disk, why)));
             }
             let is_under_way = under_way.contains(&job.name);
