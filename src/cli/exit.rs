@@ -66,6 +66,14 @@ impl Failure {
         Self { exit, text: format!("cbs-backupd: {text}") }
     }
 
+    /// The same, with what there is to say besides.
+    pub(super) fn with_hint(mut self, hint: Option<String>) -> Self {
+        if let Some(hint) = hint {
+            self.text = format!("{}; {hint}", self.text);
+        }
+        self
+    }
+
     /// A failure whose text says all by itself.
     pub(super) fn verbatim(exit: Exit, text: impl fmt::Display) -> Self {
         Self { exit, text: text.to_string() }

@@ -3,6 +3,7 @@
 mod service_manager;
 mod status_line;
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,7 +35,8 @@ pub(super) fn run(global: &Global) -> Outcome {
 
 fn start(global: &Global) -> Outcome {
     let config = open::config(&global.config)?;
-    let _lock = match open::lock(&config.state_dir)? {
+    let lock = open::lock(&config.state_dir);
+    let _lock = match lock.map_err(|failure| failure.with_hint(other_folder(&config.state_dir)))? {
         Taken::Ours(lock) => lock,
         Taken::Held(holder) => {
             let place = config.state_dir.display();
@@ -46,6 +48,13 @@ fn start(global: &Global) -> Outcome {
     };
     let runtime = tokio::runtime::Runtime::new().map_err(|error| Failure::io("start", &error))?;
     runtime.block_on(serve(global, config))
+}
+
+/// What may be wrong where the state directory cannot be written to: an instance's unit lets it write to its own alone.
+fn other_folder(state_dir: &Path) -> Option<String> {
+    let given = std::env::var_os("STATE_DIRECTORY").map(PathBuf::from)?;
+    let is_other = std::fs::canonicalize(&given).ok() != std::fs::canonicalize(state_dir).ok();
+    is_other.then(|| format!("the unit may write to {} alone: set `state_dir` to it", given.display()))
 }
 
 async fn serve(global: &Global, config: Arc<Config>) -> Outcome {
