@@ -174,6 +174,8 @@ def examples(page):
             info = "sh background"
         elif body.startswith("cbs-backupd demo"):
             info = "sh no-run: README.md has it, and it takes a minute"
+        elif body.startswith("cbs-backupd notify-test"):
+            info = "sh no-run: nobody is there to be told"
         yield page.count("\n", 0, match.start()) + 1, info, body
 
 

@@ -21,9 +21,11 @@ use crate::cloud::Cloud;
 use crate::config::{Config, Job};
 use crate::fleet::Fleet;
 use crate::journal::{Change, Inventory, Journal, SharedError};
+use crate::notify::Deliver;
 use crate::random::Random;
 use crate::report::log::{Chosen, Levels};
 use crate::report::{Event, Kind, Report, chain};
+use crate::tasks::driver::Pulse;
 
 /// What the app is built from; tests and simulations bring their own.
 pub struct Parts {
@@ -37,6 +39,8 @@ pub struct Parts {
     pub report: Arc<dyn Report>,
     /// What of it is logged.
     pub levels: Levels,
+    /// How notifiers are reached.
+    pub deliver: Arc<dyn Deliver>,
     /// How often tasks look around when nothing calls them.
     pub idle: Idle,
 }
@@ -100,6 +104,7 @@ pub struct App {
     /// The journal follows the configuration in force.
     pub in_line: InLine,
     unwritable: AtomicBool,
+    pulses: Mutex<Vec<(&'static str, Arc<Pulse>)>>,
 }
 
 struct InForce {
@@ -171,6 +176,8 @@ pub struct Pokes {
     pub preflight: Notify,
     /// The one's that lists disks.
     pub discover: Notify,
+    /// The one's that tells notifiers.
+    pub notify: Notify,
 }
 
 impl Pokes {
@@ -189,10 +196,12 @@ impl Pokes {
             preflight,
             restore,
             discover,
+            notify,
         } = self;
-        for bell in
-            [plan, submit, track, tell, watch, compact, reconcile, retain, room, preflight, restore, discover]
-        {
+        for bell in [
+            plan, submit, track, tell, watch, compact, reconcile, retain, room, preflight, restore, discover,
+            notify,
+        ] {
             bell.notify_one();
         }
     }
@@ -208,6 +217,7 @@ impl Pokes {
                 // The disk is free.
                 self.submit.notify_one();
                 self.retain.notify_one();
+                self.notify.notify_one();
             }
         }
     }
@@ -215,6 +225,9 @@ impl Pokes {
 
 /// How long a task waits for the log to take what it said. A task that waits longer seems to hang.
 const HEARD_WITHIN: Duration = Duration::from_secs(1);
+/// A task that has not moved for longer hangs, where nobody says otherwise: its sleeps are far shorter.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+
 /// The pause before a failed write to the journal is tried again.
 const REWRITE: Duration = Duration::from_secs(1);
 
@@ -231,6 +244,7 @@ impl App {
             listed: Mutex::default(),
             in_line: InLine::default(),
             unwritable: AtomicBool::new(false),
+            pulses: Mutex::default(),
         })
     }
 
@@ -281,6 +295,18 @@ impl App {
     /// The client of a target; none where the configuration does not know it (any more).
     pub fn cloud(&self, target: &TargetName) -> Option<Cloud> {
         self.settings().clouds.get(target).cloned()
+    }
+
+    /// A task has begun, and this is its sign of life.
+    pub fn expect_life(&self, task: &'static str, pulse: Arc<Pulse>) {
+        self.pulses.lock().unwrap_or_else(PoisonError::into_inner).push((task, pulse));
+    }
+
+    /// The tasks that have not moved for longer than `patience`, and for how long.
+    pub fn hanging(&self, patience: Duration) -> Vec<(&'static str, Duration)> {
+        let pulses = self.pulses.lock().unwrap_or_else(PoisonError::into_inner);
+        let overdue = pulses.iter().map(|(task, pulse)| (*task, pulse.overdue(self)));
+        overdue.filter(|(_, overdue)| *overdue > patience).collect()
     }
 
     /// Now, for a decision.

@@ -14,6 +14,7 @@ mod log_level;
 mod man;
 mod manual;
 mod next;
+mod notify_test;
 mod online;
 mod open;
 mod pause;
@@ -95,6 +96,8 @@ enum Command {
     Backups(backups::BackupsArguments),
     /// Delete the backups that no rule of their job's `keep` keeps
     Prune(backups::PruneArguments),
+    /// Send a test to every notifier, or to one, and say what came back; exit code 1 where it was not taken
+    NotifyTest(notify_test::Arguments),
     /// Hold the runs of a job or a disk until `resume`
     Pause(pause::Arguments),
     /// Let the runs of a paused job or disk start again
@@ -154,6 +157,7 @@ pub fn main() -> std::process::ExitCode {
         Command::Status(arguments) => status::status(&global, &arguments),
         Command::Backups(arguments) => backups::backups(&global, arguments),
         Command::Prune(arguments) => backups::prune(&global, arguments),
+        Command::NotifyTest(arguments) => notify_test::notify_test(&global, &arguments),
         Command::Pause(arguments) => pause::pause(&global, arguments),
         Command::Resume(arguments) => pause::resume(&global, arguments),
         Command::LogLevel(arguments) => log_level::log_level(&global, arguments),

@@ -10,6 +10,7 @@ pub mod keys;
 mod layers;
 mod metrics;
 mod mistakes;
+mod notify;
 mod read;
 mod select;
 mod targets;
@@ -25,7 +26,7 @@ use backup_core::retry::RetryPolicy;
 use backup_core::run::{Policy, WhenFull};
 use backup_core::schedule::{self, Blackout, Schedule};
 use backup_core::selection::Selection;
-use backup_core::{DiskId, InstanceId, JobName, Owner, TargetName};
+use backup_core::{DiskId, InstanceId, JobName, NotifierName, Owner, TargetName};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
@@ -34,6 +35,7 @@ use crate::report::log::Filter;
 use credentials::one_of;
 pub use metrics::{Listen, Metrics};
 pub use mistakes::ConfigErrors;
+pub use notify::{Channel, Mail, Manner, Notifier, Ping, Secret, Style, Template, Tls, Webhook};
 
 const EMPTY: &str = "the file is empty; expected `owner`, `targets` and `jobs`";
 /// A larger file is not a configuration.
@@ -62,6 +64,8 @@ pub struct Config {
     pub metrics: Option<Metrics>,
     /// Accounts in regions.
     pub targets: BTreeMap<TargetName, Target>,
+    /// Who is told of troubles.
+    pub notify: BTreeMap<NotifierName, Notifier>,
     /// What is backed up, and when.
     pub jobs: Vec<Job>,
 }
@@ -181,6 +185,10 @@ pub struct Job {
     pub when_full: WhenFull,
     /// What stays of its backups; empty where nothing is deleted.
     pub keep: Keep,
+    /// Who is told of its troubles; all webhooks and mails where nothing is said.
+    pub notify: Option<Vec<NotifierName>>,
+    /// What is pinged at each round.
+    pub ping: Option<Ping>,
 }
 
 /// Which disks a job is about. What is in force is `crate::fleet::Fleet`.
@@ -200,6 +208,8 @@ impl Job {
     pub const PRIORITY: u32 = 50;
     /// How long after its start an attempt may begin, where nothing is said.
     pub const START_WITHIN: Duration = Duration::from_secs(6 * 3600);
+    /// The bound on a ping of its rounds.
+    pub const PING_TIMEOUT: Duration = notify::TIMEOUT;
     /// How long a backup may take, where nothing is said.
     pub const COMPLETE_WITHIN: Duration = Duration::from_secs(24 * 3600);
 
@@ -231,6 +241,12 @@ impl Job {
     #[must_use]
     pub fn wants_discovery(&self) -> bool {
         self.together || matches!(self.disks, Disks::Selected(_))
+    }
+
+    /// Whether this notifier is told of its troubles.
+    #[must_use]
+    pub fn tells(&self, notifier: &NotifierName) -> bool {
+        self.notify.as_ref().is_none_or(|named| named.contains(notifier))
     }
 
     /// Until when a blackout holds a run of this job whose start was `start`.

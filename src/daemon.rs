@@ -4,40 +4,22 @@
 //! command lines belong to the caller.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::task::JoinSet;
 
 use crate::app::App;
 use crate::tasks::driver::{Pulse, Task, drive, name};
 use crate::tasks::{
-    compact::Compact, discover::Discover, plan::Plan, preflight::Preflight, reconcile::Reconcile,
-    restore::Restores, retain::Retain, room::MakeRoom, submit::Submit, tell::Tell, track::Track,
-    watch::Watch,
+    compact::Compact, discover::Discover, notify::Notify, plan::Plan, preflight::Preflight,
+    reconcile::Reconcile, restore::Restores, retain::Retain, room::MakeRoom, submit::Submit, tell::Tell,
+    track::Track, watch::Watch,
 };
 
 /// The running tasks.
 pub struct Daemon {
     app: Arc<App>,
     tasks: JoinSet<()>,
-    pulses: Vec<(&'static str, Arc<Pulse>)>,
     tell: Tell,
-}
-
-/// The signs of life of a daemon's tasks.
-#[derive(Clone)]
-pub struct Vital {
-    pulses: Vec<(&'static str, Arc<Pulse>)>,
-    patience: Duration,
-}
-
-impl Vital {
-    /// The tasks that hang, and for how long they have not moved.
-    #[must_use]
-    pub fn hanging(&self, app: &App) -> Vec<(&'static str, Duration)> {
-        let overdue = self.pulses.iter().map(|(name, pulse)| (*name, pulse.overdue(app)));
-        overdue.filter(|(_, overdue)| *overdue > self.patience).collect()
-    }
 }
 
 impl Daemon {
@@ -52,13 +34,14 @@ impl Daemon {
         daemon.spawn(Compact::default());
         daemon.spawn(Preflight::default());
         daemon.spawn(Retain::default());
+        daemon.spawn(Notify::default());
         daemon
     }
 
     /// Starts no more than what takes up requests. Runs that come of any wait for a daemon.
     #[must_use]
     pub fn start_to_answer(app: Arc<App>) -> Self {
-        let mut daemon = Self { app, tasks: JoinSet::new(), pulses: Vec::new(), tell: Tell::default() };
+        let mut daemon = Self { app, tasks: JoinSet::new(), tell: Tell::default() };
         daemon.spawn(Watch::default());
         daemon
     }
@@ -66,7 +49,7 @@ impl Daemon {
     /// Starts the tasks that carry runs to their end, and nothing that makes new ones.
     #[must_use]
     pub fn start_without_planning(app: Arc<App>) -> Self {
-        let mut daemon = Self { app, tasks: JoinSet::new(), pulses: Vec::new(), tell: Tell::default() };
+        let mut daemon = Self { app, tasks: JoinSet::new(), tell: Tell::default() };
         daemon.spawn(Submit::default());
         daemon.spawn(Track::default());
         daemon.spawn(MakeRoom::default());
@@ -89,14 +72,8 @@ impl Daemon {
 
     fn spawn<T: Task + 'static>(&mut self, task: T) {
         let pulse = Arc::new(Pulse::default());
-        self.pulses.push((name::<T>(), Arc::clone(&pulse)));
+        self.app.expect_life(name::<T>(), Arc::clone(&pulse));
         self.tasks.spawn(drive(task, Arc::clone(&self.app), pulse));
-    }
-
-    /// The signs of life of its tasks; one that has not moved for longer than `patience` hangs.
-    #[must_use]
-    pub fn vital(&self, patience: Duration) -> Vital {
-        Vital { pulses: self.pulses.clone(), patience }
     }
 
     /// Makes no new call, awaits those under way, and says how the runs ended that ended by it.

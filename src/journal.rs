@@ -20,7 +20,7 @@ pub use requests::{
 pub use sqlite::Sqlite;
 pub use store::{
     Change, Deletion, Filter, Gap, Held, Inventory, JournalError, RestoreRow, Row, SeenShelf, Stage,
-    Standing, Store, Subject, ToAttend, Watermark,
+    Standing, Store, Subject, ToAttend, Told, Watermark,
 };
 
 /// The journal's file inside the state directory.

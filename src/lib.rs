@@ -11,6 +11,7 @@ pub mod forecast;
 pub mod heartbeat;
 pub mod journal;
 pub mod metrics;
+pub mod notify;
 pub mod random;
 pub mod report;
 pub mod simulate;

@@ -20,6 +20,9 @@ pub trait Report: Send + Sync {
     fn receipt(&self) -> Receipt {
         Receipt::default()
     }
+
+    /// Takes that a notifier was sent something, or that it could not be: `sent`, `failed`.
+    fn notified(&self, _notifier: &str, _outcome: &'static str) {}
 }
 
 /// Says when what was reported has been handed to where it goes.
@@ -61,6 +64,12 @@ impl Report for Fan {
 
     fn receipt(&self) -> Receipt {
         Receipt(self.0.iter().flat_map(|each| each.receipt().0).collect())
+    }
+
+    fn notified(&self, notifier: &str, outcome: &'static str) {
+        for each in &self.0 {
+            each.notified(notifier, outcome);
+        }
     }
 }
 

@@ -10,6 +10,7 @@ pub mod discover;
 pub mod driver;
 pub mod inspect;
 pub mod look;
+pub mod notify;
 pub mod plan;
 pub mod preflight;
 pub mod quotas;

@@ -17,6 +17,8 @@ mod forecast;
 mod log;
 #[path = "daemon/metrics.rs"]
 mod metrics;
+#[path = "daemon/notify.rs"]
+mod notify;
 #[path = "daemon/online.rs"]
 mod online;
 mod process;

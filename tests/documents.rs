@@ -282,6 +282,45 @@ fn every_command_and_option_is_documented_and_no_other() {
     }
 }
 
+/// The message that `docs/notifications.md` shows is what a webhook gets.
+#[test]
+fn the_example_of_a_webhook_is_what_it_gets() {
+    use backup_core::notify::Condition;
+    use cbs_backupd::notify::message::{ConditionNews, JobNews, Listed, ListedDisk, Message};
+
+    let page = include_str!("../docs/notifications.md");
+    let (_, rest) = page.split_once("```json\n").unwrap();
+    let shown: serde_json::Value = serde_json::from_str(rest.split_once("```").unwrap().0).unwrap();
+    let disk = |id: &str, due: Option<&str>, reason: Option<&str>| ListedDisk {
+        disk_id: id.parse().unwrap(),
+        due: due.map(|due| due.parse().unwrap()),
+        reason: reason.map(ToOwned::to_owned),
+    };
+    let reason = Some("refused: permanent (InvalidParameter)");
+    let job = JobNews {
+        job: "db-nightly".parse().unwrap(),
+        disks: 601,
+        is_reminder: false,
+        failed: Listed {
+            count: 600,
+            disks: vec![disk("disk-1a2b3c4d", Some("2026-11-24T18:30:00Z"), reason)],
+        },
+        beyond_objective: Listed::default(),
+        recovered: Listed { count: 1, disks: vec![disk("disk-5e6f7a8b", None, None)] },
+    };
+    let daemon = ConditionNews {
+        condition: Condition::Credentials,
+        target: Some("default".to_owned()),
+        is_over: false,
+        is_reminder: false,
+        message: "AuthFailure.SecretIdNotFound".to_owned(),
+    };
+    let id = shown["id"].as_str().unwrap().to_owned();
+    let (owner, at) = ("ops1".parse().unwrap(), "2026-11-24T18:31:07Z".parse().unwrap());
+    let message = Message::about(id, owner, at, vec![job], vec![daemon]);
+    assert_eq!(serde_json::to_value(message).unwrap(), shown);
+}
+
 /// The worked example of `docs/retention.md`: its rules, its backups, its instant.
 #[test]
 fn the_example_of_retention_is_what_the_plan_says() {

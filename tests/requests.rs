@@ -36,6 +36,7 @@ fn app(folder: &Path) -> Arc<App> {
         journal: Journal::new(Box::new(Sqlite::open(&folder.join(FILE)).unwrap()), Blocking::Inline),
         report: Arc::new(Deaf),
         levels: Levels::default(),
+        deliver: Arc::new(cbs_backupd::notify::Nobody),
         idle: Idle::default(),
     };
     App::new(parts, Settings::new(config, BTreeMap::new(), &Inventory::default()))

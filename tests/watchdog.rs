@@ -70,6 +70,7 @@ async fn play(third: Third) -> (Duration, Vec<String>) {
         journal: Journal::new(Box::new(Sqlite::open(&folder.path().join(FILE)).unwrap()), Blocking::Inline),
         report: Arc::clone(&ears) as Arc<dyn Report>,
         levels: Levels::default(),
+        deliver: Arc::new(cbs_backupd::notify::Nobody),
         idle: Idle::default(),
     };
     let app = App::new(parts, Settings::new(config, BTreeMap::new(), &Inventory::default()));

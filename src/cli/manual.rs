@@ -225,6 +225,25 @@ pub(super) const PAGES: &[Page] = &[
         see: &["cbs-backupd-history(8)", "cbs-backupd-next(8)", "cbs-backupd-backups(8)"],
     },
     Page {
+        command: "notify-test",
+        text: &[
+            "Sends each notifier of the configuration, and the ping of each job, a test, and says what came back; so nobody has to wait for a failure to learn that the word does not get through. It needs no daemon and changes nothing.",
+            "A ping of a job is named `ping:JOB`.",
+        ],
+        examples: &[
+            ("Everybody who is told of anything:", "cbs-backupd notify-test"),
+            ("One of them:", "cbs-backupd notify-test chat"),
+        ],
+        exits: &[
+            (Exit::Good, "Every one took it."),
+            (Exit::Late, "One at least did not."),
+            (Exit::Usage, "There is no notifier of that name."),
+            IO,
+            FAULTY,
+        ],
+        see: &["cbs-backupd-config(5)", "cbs-backupd-status(8)"],
+    },
+    Page {
         command: "log-level",
         text: &[
             "Shows what a running daemon logs, or changes it at once, without a restart: for a time, or until the daemon ends. What is asked for here goes before `--log-level` and the configuration's `log`.",

@@ -16,6 +16,7 @@ use crate::cloud::Clouds;
 use crate::config::{Config, Job};
 use crate::fleet::Fleet;
 use crate::journal::{self, Inventory, Journal, Sqlite, Store as _};
+use crate::notify::{Deliver, Network};
 use crate::random::Random;
 use crate::report::Report;
 use crate::report::log::Levels;
@@ -114,11 +115,19 @@ pub(super) async fn app(
     let journal = Journal::open(&config.state_dir).map_err(|error| Failure::journal(&error))?;
     let epoch = journal.read(|store| store.begin_epoch()).await.map_err(|error| Failure::journal(&error))?;
     let random = Random::from_system();
+    let deliver = notifiers(environment.clone())?;
     let clouds = Clouds::new(Arc::clone(&clock), environment, config.guard, random.draw());
     let settings = settings(&config, &clouds, &journal).await?;
-    let parts =
-        Parts { time: Time::new(clock, epoch), random, journal, report, levels, idle: Idle::default() };
+    let time = Time::new(clock, epoch);
+    let parts = Parts { time, random, journal, report, levels, deliver, idle: Idle::default() };
     Ok(Opened { app: App::new(parts, settings), clouds })
+}
+
+/// Notifiers as the network reaches them.
+pub(super) fn notifiers(environment: BTreeMap<String, String>) -> Result<Arc<dyn Deliver>, Failure> {
+    let network =
+        Network::new(environment).map_err(|error| Failure::io("prepare the notifications", &error))?;
+    Ok(Arc::new(network))
 }
 
 /// The machine's clock.

@@ -65,8 +65,7 @@ async fn serve(global: &Global, config: Arc<Config>) -> Outcome {
     let heartbeat =
         Heartbeat::start(&app).await.map_err(|error| Failure::io("start the heartbeat", &error))?;
     let watch = Watch::from_environment();
-    let vital = daemon.vital(watch.patience);
-    let endpoint = Endpoint::new(Arc::clone(&app), counters, progress, vital.clone());
+    let endpoint = Endpoint::new(Arc::clone(&app), counters, progress);
     let mut listener = Listener::new(endpoint);
     listener.follow(app.settings().config.metrics.as_ref()).await;
     app.say(&Event::new(Kind::DaemonReady, size(&app.settings())));
@@ -88,7 +87,7 @@ async fn serve(global: &Global, config: Arc<Config>) -> Outcome {
             }
             _ = look.tick() => {
                 let status = status_line(&app, remark).await;
-                let hanging = vital.hanging(&app);
+                let hanging = app.hanging(watch.patience);
                 if hanging.is_empty() {
                     hung = false;
                     service_manager::alive(&status);

@@ -162,7 +162,7 @@ fn arn(node: &Node) -> Result<String, Expected> {
 }
 
 /// Part of a file's name.
-fn file_name(node: &Node) -> Option<String> {
+pub(super) fn file_name(node: &Node) -> Option<String> {
     let fits = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     let name = text(node).ok().filter(|name| name.len() <= 100 && name.chars().all(fits))?;
     (!name.starts_with('.')).then(|| name.to_owned())

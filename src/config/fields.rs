@@ -14,10 +14,20 @@ use crate::zones;
 pub(super) const NAME: &str = "a name of 1 to 32 lower-case letters, digits and hyphens";
 
 /// Keys that are easily put one level too high or too low, with their place.
-const PLACES: [(&str, &[&str]); 7] = [
+const PLACES: [(&str, &[&str]); 8] = [
     (
         "at the top of the file",
-        &["owner", "state_dir", "settle", "history_keep", "discover_every", "guard", "retry", "metrics"],
+        &[
+            "owner",
+            "state_dir",
+            "settle",
+            "history_keep",
+            "discover_every",
+            "guard",
+            "retry",
+            "metrics",
+            "notify",
+        ],
     ),
     ("in a target", &["region", "endpoint", "credentials", "rate_limit", "connect_timeout", "call_timeout"]),
     (
@@ -35,10 +45,15 @@ const PLACES: [(&str, &[&str]); 7] = [
             "allow_gap",
             "promoted_keep",
             "keep",
+            "ping",
         ],
     ),
     ("under `schedule`", &["cron", "missed", "start_within", "spread", "together", "blackout"]),
     ("under `select`", &["tags", "any_tags", "zone", "project", "instance", "usage", "state"]),
+    (
+        "in a notifier",
+        &["kind", "url", "url_file", "template", "gather", "remind", "every", "server", "from", "to"],
+    ),
     ("under `metrics`", &["listen", "per_disk"]),
     ("under `keep`", &["last", "within", "hourly", "daily", "weekly", "monthly", "yearly"]),
 ];
@@ -120,7 +135,12 @@ impl<'n> Fields<'n> {
                 continue;
             }
             let text = &key.text;
-            let what = if looks_secret(text) {
+            let elsewhere = format!("{text}_file");
+            let what = if self.taken.contains(&&*elsewhere) {
+                format!(
+                    "`{text}` does not stand in this file; expected `{elsewhere}`, `{text}_env` or `{text}_credential`"
+                )
+            } else if looks_secret(text) {
                 format!(
                     "unknown key `{text}`; secrets never stand in this file: expected `credentials: {{ source: … }}`"
                 )

@@ -14,6 +14,7 @@ use super::fields::{
     Expected, Fields, NAME, add, duration, flag, number, or, parsed, text, wrong, zone_name,
 };
 use super::mistakes::{Mistakes, Place};
+use super::notify::{Notifiers, job_notifiers, job_ping};
 use super::targets::Targets;
 use super::tree::{Node, Value};
 use super::{Disks, Job, default_target, select};
@@ -22,8 +23,17 @@ use crate::zones;
 /// Schedules that were read already: jobs that share one, share it in memory too.
 type Known = HashMap<(String, String), Result<Schedule, ScheduleError>>;
 
+/// What jobs refer to, or take over.
+#[derive(Clone, Copy)]
+pub(super) struct Around<'a> {
+    pub(super) targets: &'a Targets,
+    /// The zone of schedules that name none.
+    pub(super) zone: &'a str,
+    pub(super) notifiers: &'a Notifiers,
+}
+
 /// Reads all jobs; those that make no sense are in `mistakes` alone.
-pub(super) fn jobs(node: &Node, targets: &Targets, zone: &str, mistakes: &mut Mistakes) -> Vec<Job> {
+pub(super) fn jobs(node: &Node, around: Around<'_>, mistakes: &mut Mistakes) -> Vec<Job> {
     let Value::List(items) = &node.value else {
         add(
             mistakes,
@@ -38,7 +48,7 @@ pub(super) fn jobs(node: &Node, targets: &Targets, zone: &str, mistakes: &mut Mi
     let mut names = HashMap::new();
     let mut known = Known::new();
     let jobs: Vec<Job> =
-        items.iter().filter_map(|node| job(node, targets, zone, &mut names, &mut known, mistakes)).collect();
+        items.iter().filter_map(|node| job(node, around, &mut names, &mut known, mistakes)).collect();
     check_names_before(items, &names, mistakes);
     jobs
 }
@@ -70,8 +80,7 @@ fn check_names_before(items: &[Node], names: &HashMap<JobName, Place>, mistakes:
 
 fn job(
     node: &Node,
-    targets: &Targets,
-    zone: &str,
+    around: Around<'_>,
     names: &mut HashMap<JobName, Place>,
     known: &mut Known,
     mistakes: &mut Mistakes,
@@ -89,7 +98,7 @@ fn job(
             add(mistakes, node, format!("job `{name}` a second time; the first is in line {line}"));
         }
     }
-    let target = target(&mut fields, targets, mistakes);
+    let target = target(&mut fields, around.targets, mistakes);
     let disks = select::which(&mut fields, mistakes);
     let max_loss = or(&mut fields, "max_loss", Job::MAX_LOSS, mistakes, number(0, 100));
     if let (Some(Disks::Listed(_)), Some(node)) = (&disks, fields.node("max_loss")) {
@@ -99,7 +108,7 @@ fn job(
             "`max_loss` goes with `select` alone; expected that, or no `max_loss`".to_owned(),
         );
     }
-    let when = when(&mut fields, zone, known, mistakes);
+    let when = when(&mut fields, around.zone, known, mistakes);
     let complete_within =
         or(&mut fields, "complete_within", Job::COMPLETE_WITHIN, mistakes, duration("1s", "30d"));
     let objective = fields.optional("objective", mistakes, duration("1m", "3650d"));
@@ -107,6 +116,8 @@ fn job(
     let was = fields.optional("was", mistakes, parsed(&format!("{NAME}: that of the job before")));
     let when_full = when_full(&mut fields, mistakes);
     let keep = fields.node("keep").map_or(Some(Keep::default()), |node| keep(node, mistakes));
+    let notify = job_notifiers(&mut fields, around.notifiers, mistakes);
+    let ping = job_ping(&mut fields, mistakes);
     fields.finish(mistakes);
     let when = when?;
     Some(Job {
@@ -126,6 +137,8 @@ fn job(
         objective,
         when_full: when_full?,
         keep: keep?,
+        notify,
+        ping: ping?,
     })
 }
 

@@ -104,6 +104,21 @@ const STS: &str = "https://sts.tencentcloudapi.com, and http://metadata.tencenty
 const STATES: Kind = Other(
     "one or more of `attached`, `unattached`, `attaching`, `detaching`, `expanding`, `rollbacking`, `torecycle`, `dumping`",
 );
+const ADDRESS: Kind = Other("an absolute path");
+const ADDRESSED: &str = "required, in one of four ways";
+const ADDRESS_IS: &str = "A file with the address, which is a secret. Or `url_env`, a variable of the environment with it; `url_credential`, a credential of systemd; `url`, the address itself, where whoever reads this file can use it.";
+const KIND: Key = key("kind", Words(&["webhook", "mail", "ping"]), Required, "How it is reached.");
+const GATHER: Key = key(
+    "gather",
+    Duration("0s", "1h"),
+    Is("5m"),
+    "How long news of a job wait for more while runs of it are under way.",
+);
+const REMIND: Key =
+    key("remind", Duration("1h", "30d"), Means("never"), "After how long what is still so is told again.");
+const TIMEOUT: Key = key("timeout", Duration("1s", "1m"), Is("10s"), "The bound on one delivery.");
+const STYLE: Key =
+    key("style", Words(&["healthchecks", "uptime-kuma"]), Is("healthchecks"), "What is expected there.");
 const SOURCES: Kind =
     Words(&["auto", "environment", "file", "tccli", "systemd", "cvm-role", "assume-role", "tke-oidc"]);
 
@@ -135,6 +150,7 @@ pub const SECTIONS: &[Section] = &[
                 "Where metrics are to be had, in OpenMetrics and in Prometheus's older text, with `/healthz` and `/readyz`."),
             key("targets", Other("a mapping of names to targets"), Required,
                 "Accounts in regions. A name has 1 to 32 lower-case letters, digits and hyphens."),
+            key("notify", Other("a mapping of names to notifiers"), Means("nobody is told"), "Who is told of troubles, and how."),
             key("jobs", Other("a list of jobs"), Required, "What is backed up, and when."),
         ],
     },
@@ -207,6 +223,43 @@ pub const SECTIONS: &[Section] = &[
         ],
     },
     Section {
+        path: "notify.WEBHOOK",
+        about: "A notifier of the kind `webhook`: messages by HTTP, to a program or to a chat.",
+        keys: &[
+            KIND,
+            key("url_file", ADDRESS, Means(ADDRESSED), ADDRESS_IS),
+            key("template", Words(&["json", "slack", "wecom", "dingtalk", "feishu"]), Is("json"), "The body that is expected there."),
+            only(key("secret_file", Other("an absolute path"), Means("none"), "With `dingtalk` and `feishu`: the key that signs. Or `secret_env`, `secret_credential`."), ("template", "dingtalk")),
+            GATHER, REMIND, TIMEOUT,
+        ],
+    },
+    Section {
+        path: "notify.MAIL",
+        about: "A notifier of the kind `mail`.",
+        keys: &[
+            KIND,
+            key("server", Other("the name of a server, such as `smtp.example.com`"), Required, "The server that takes the mail."),
+            key("tls", Words(&["starttls", "tls", "none"]), Is("starttls"), "How the connection is protected. No password goes over one that is not, save to this machine."),
+            key("port", Number(1, 65535), Means("587, with `tls` 465, with `none` 25"), "Its port."),
+            key("username", Other("a name"), Means("no login"), "Who logs in."),
+            key("password_file", Other("an absolute path"), Means("no login"), "With `username`. Or `password_env`, `password_credential`."),
+            key("from", Other("a mail address"), Required, "The sender."),
+            key("to", Other("a list of mail addresses"), Required, "The recipients."),
+            GATHER, REMIND, TIMEOUT,
+        ],
+    },
+    Section {
+        path: "notify.PING",
+        about: "A notifier of the kind `ping`: a dead man's switch for the daemon as a whole. It is pinged while all tasks move and no disk is beyond its objective.",
+        keys: &[
+            KIND,
+            key("url_file", ADDRESS, Means(ADDRESSED), ADDRESS_IS),
+            STYLE,
+            key("every", Duration("30s", "1d"), Is("5m"), "How often."),
+            TIMEOUT,
+        ],
+    },
+    Section {
         path: "jobs[]",
         about: "A job: which disks, when, and what stays.",
         keys: &[
@@ -225,9 +278,16 @@ pub const SECTIONS: &[Section] = &[
             only(key("allow_gap", Words(&["true", "false"]), Is("false"), "With `when_full: rotate`: whether even the last good backup of a disk may make room, so that there is none until the next is good."), ("when_full", "rotate")),
             only(key("promoted_keep", Duration("25h", "36500d"), Means("for ever"), "With `when_full: promote`: how long its snapshots live."), ("when_full", "promote")),
             key("keep", Other("a mapping of rules"), Means("all stay"), "What stays of the job's backups; the rest is deleted."),
+            key("notify", Other("a list of notifiers"), Means("all webhooks and mails"), "Who is told of this job; `[]` is nobody."),
+            key("ping", Other("a URL, or a mapping with `url_file`"), Means("none"), "What is told of each round of this job: its start, its success, its failure."),
             key("priority", Number(0, 100), Is("50"), "Of runs that wait for their turn to call, those with the higher number start first."),
             key("was", Single("a name of 1 to 32 lower-case letters, digits and hyphens: that of the job before"), Means("none"), "The job's name before. It goes on where that one was."),
         ],
+    },
+    Section {
+        path: "jobs[].ping",
+        about: "A dead man's switch for a job.",
+        keys: &[key("url_file", ADDRESS, Means(ADDRESSED), ADDRESS_IS), STYLE],
     },
     Section {
         path: "jobs[].schedule",

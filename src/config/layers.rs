@@ -96,7 +96,7 @@ fn set(entries: &mut Vec<(Key, Node)>, path: &str, value: &str, place: &Place, r
     let index = entries.iter().position(|(known, _)| &*known.text == key);
     let index = index.unwrap_or_else(|| {
         let value = if rest.is_some() { Value::Map(Vec::new()) } else { Value::Nothing };
-        let node = Node { place: place.clone(), value, secret: super::mistakes::looks_secret(key) };
+        let node = Node { place: place.clone(), value, secret: super::mistakes::names_secret(key) };
         entries.push((Key { place: place.clone(), text: key.into() }, node));
         entries.len() - 1
     });

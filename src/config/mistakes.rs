@@ -139,15 +139,41 @@ fn snippet(lines: &[&str], line: u32, column: u32) -> Option<String> {
     Some(format!("  {number} | {shown}\n  {margin} | {}^\n", " ".repeat(before - skipped)))
 }
 
+/// Whether a secret may stand under a key. The addresses of hooks and pings are secrets.
+pub(super) fn names_secret(key: &str) -> bool {
+    ["url", "ping"].contains(&key) || looks_secret(key)
+}
+
 /// Whether a text names, or may hold, a secret.
 pub(super) fn looks_secret(text: &str) -> bool {
-    if holds_password(text) {
+    if holds_password(text) || holds_address(text) {
         return true;
     }
     let text = text.to_ascii_lowercase();
     ["secret", "token", "password", "passwd", "credential", "akid", "_key", "apikey", "api-key"]
         .iter()
         .any(|word| text.contains(word))
+}
+
+/// Whether a line may hold the address of a hook or a ping: under its key, or one with more than a host.
+fn holds_address(text: &str) -> bool {
+    let is_end = |c: char| c.is_whitespace() || ['/', '"', '\'', ',', '}', ']'].contains(&c);
+    let has_path = |rest: &str| {
+        rest.find(is_end).is_some_and(|end| {
+            rest[end..].strip_prefix('/').is_some_and(|path| !path.starts_with(is_end) && !path.is_empty())
+        })
+    };
+    if text.split("://").skip(1).any(has_path) {
+        return true;
+    }
+    let is_of_a_word = |c: char| c.is_alphanumeric() || c == '_' || c == '-';
+    let holds = |key: &str| {
+        text.match_indices(key).any(|(at, _)| {
+            let rest = text[at + key.len()..].trim_start_matches(['"', '\'']);
+            !text[..at].ends_with(is_of_a_word) && rest.trim_start().starts_with(':')
+        })
+    };
+    holds("url") || holds("ping")
 }
 
 /// Whether a text looks like a URL with a user, `https://root:hunter2@host`.

@@ -8,7 +8,7 @@ use super::fields::{Fields, absolute, duration, or, parsed, zone_name};
 use super::mistakes::Mistakes;
 use super::targets::{self, Targets};
 use super::tree::{Node, Value};
-use super::{Config, jobs, metrics};
+use super::{Config, jobs, metrics, notify};
 use crate::report::log::Filter;
 
 /// Reads the whole; none where too little of it makes sense. All that is wrong is in `mistakes`.
@@ -45,6 +45,7 @@ pub(super) fn config(root: &Node, mistakes: &mut Mistakes) -> Option<Config> {
     let targets =
         required_section(&mut fields, "targets", "targets: { default: { region: ap-guangzhou } }", mistakes)
             .map(|node| targets::targets(node, mistakes));
+    let notify = fields.node("notify").map(|node| notify::notifiers(node, mistakes)).unwrap_or_default();
     let jobs = required_section(
         &mut fields,
         "jobs",
@@ -54,10 +55,16 @@ pub(super) fn config(root: &Node, mistakes: &mut Mistakes) -> Option<Config> {
     .map(|node| {
         // A missing zone or target has been said; here it must not make others.
         let none = Targets::new();
-        jobs::jobs(node, targets.as_ref().unwrap_or(&none), zone.as_deref().unwrap_or("UTC"), mistakes)
+        let around = jobs::Around {
+            targets: targets.as_ref().unwrap_or(&none),
+            zone: zone.as_deref().unwrap_or("UTC"),
+            notifiers: &notify,
+        };
+        jobs::jobs(node, around, mistakes)
     });
     fields.finish(mistakes);
     let targets = targets?.into_iter().map(|(name, target)| Some((name, target?))).collect::<Option<_>>()?;
+    let notify = notify.into_iter().map(|(name, known)| Some((name, known?))).collect::<Option<_>>()?;
     Some(Config {
         owner: owner?,
         state_dir: state_dir?,
@@ -69,6 +76,7 @@ pub(super) fn config(root: &Node, mistakes: &mut Mistakes) -> Option<Config> {
         retry,
         metrics: metrics?,
         targets,
+        notify,
         jobs: jobs?,
     })
 }

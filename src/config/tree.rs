@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use serde_saphyr::granit_parser::{Event, Parser, ScalarStyle};
 
-use super::mistakes::{Mistakes, Place, holds_password, looks_secret};
+use super::mistakes::{Mistakes, Place, holds_password, names_secret};
 
 /// Aliases may multiply a file; a tree stops growing here.
 const MOST_NODES: usize = 5_000_000;
@@ -204,7 +204,7 @@ impl Builder<'_> {
             Some(Open::List(_, _, items)) => items.push(node),
             Some(Open::Map(_, _, entries, key @ Some(_), _)) => {
                 if let Some(key) = key.take() {
-                    if looks_secret(&key.text) {
+                    if names_secret(&key.text) {
                         node.mark_secret();
                     }
                     entries.push((key, node));

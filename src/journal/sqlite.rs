@@ -6,11 +6,13 @@
 mod changes;
 mod file;
 mod rows;
+mod told;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
+use backup_core::notify::Round;
 use backup_core::retention::PointId;
 use backup_core::run::Policy;
 use backup_core::selection::Member;
@@ -28,7 +30,7 @@ use rows::{
 use super::requests::{Answer, Request};
 use super::store::{
     Change, Deletion, Filter, Gap, Held, Inventory, JournalError, RestoreRow, Row, SeenShelf, Stage,
-    Standing, Store, Subject, ToAttend, Watermark,
+    Standing, Store, Subject, ToAttend, Told, Watermark,
 };
 
 /// The migrations, oldest first; a file's `user_version` says how many it has had.
@@ -566,6 +568,27 @@ impl Store for Sqlite {
             [],
             read_shelf,
         )
+    }
+
+    fn told(&self) -> Result<Vec<(String, Told)>, JournalError> {
+        self.all_told()
+    }
+
+    fn jobs_under_way(&self) -> Result<BTreeSet<JobName>, JournalError> {
+        self.jobs_with_open_runs()
+    }
+
+    fn rounds(&self, job: &JobName, from: Timestamp) -> Result<Vec<Round>, JournalError> {
+        self.rounds_since(job, from)
+    }
+
+    fn without_backup(
+        &self,
+        job: &JobName,
+        due: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<(DiskId, String)>, JournalError> {
+        self.runs_without_backup(job, due, limit)
     }
 
     fn open_requests(&self) -> Result<Vec<(i64, Request)>, JournalError> {

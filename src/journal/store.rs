@@ -2,9 +2,10 @@
 //!
 //! Responsible for the vocabulary. It refuses to know a database; `sqlite` is one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use backup_core::freshness::Ended;
+use backup_core::notify::Round;
 use backup_core::restore::Restore;
 use backup_core::retention::PointId;
 use backup_core::selection::Member;
@@ -243,6 +244,17 @@ pub enum Change {
     Priorities(Vec<(JobName, i64)>),
     /// What the disks of a target were seen to hold: these, and no others.
     Shelves(TargetName, Vec<SeenShelf>),
+    /// What a notifier was told, by subject.
+    Told {
+        /// The notifier.
+        notifier: String,
+        /// What it was told last.
+        told: Vec<Told>,
+        /// Subjects of which there is nothing to know any more.
+        forgotten: Vec<String>,
+    },
+    /// Who is told things: these, and no others.
+    OnlyNotifiers(Vec<String>),
     /// A command's request.
     Request {
         /// A repeat with the same id is left out.
@@ -269,6 +281,17 @@ pub enum Change {
     AttendToAll,
     /// A request whose answer was read, and is of no use to anybody else.
     Heard(i64),
+}
+
+/// What a notifier was last told of a subject.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// The subject.
+    pub subject: String,
+    /// What it was told, as text.
+    pub body: String,
+    /// When.
+    pub at: Timestamp,
 }
 
 /// What a disk was last seen to hold.
@@ -493,6 +516,20 @@ pub trait Store: Send {
     fn standings(&self) -> Result<Vec<Standing>, JournalError>;
     /// What the disks of each target were last seen to hold.
     fn shelves(&self) -> Result<Vec<(TargetName, SeenShelf)>, JournalError>;
+    /// What notifiers were told, each by its name.
+    fn told(&self) -> Result<Vec<(String, Told)>, JournalError>;
+    /// The jobs with runs that have not ended.
+    fn jobs_under_way(&self) -> Result<BTreeSet<JobName>, JournalError>;
+    /// The rounds of a job that were due at `from` or since, in their order. What was removed from the configuration
+    /// does not count.
+    fn rounds(&self, job: &JobName, from: Timestamp) -> Result<Vec<Round>, JournalError>;
+    /// The disks whose runs of a round ended without a backup, at most `limit`, and why.
+    fn without_backup(
+        &self,
+        job: &JobName,
+        due: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<(DiskId, String)>, JournalError>;
     /// Requests without an answer.
     fn open_requests(&self) -> Result<Vec<(i64, Request)>, JournalError>;
     /// A request's number by its id.

@@ -84,11 +84,6 @@ impl Counters {
         }
     }
 
-    /// A notification was sent, or could not be.
-    pub fn notified(&self, notifier: &str, outcome: &'static str) {
-        self.notifications.get_or_create(&labels(table::NOTIFICATIONS, [notifier, outcome])).inc();
-    }
-
     fn ended(&self, event: &Event, outcome: &str) {
         let job = event.fields.job.as_deref().unwrap_or_default();
         let reason = event.fields.why.unwrap_or_default();
@@ -119,6 +114,10 @@ impl Report for Counters {
             Kind::BackupAmbiguous => self.attempted(event, "ambiguous"),
             _ => {}
         }
+    }
+
+    fn notified(&self, notifier: &str, outcome: &'static str) {
+        self.notifications.get_or_create(&labels(table::NOTIFICATIONS, [notifier, outcome])).inc();
     }
 }
 

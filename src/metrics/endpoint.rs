@@ -17,8 +17,7 @@ use tokio::sync::Mutex;
 use super::format::Format;
 use super::state::State;
 use super::{Counters, gauges};
-use crate::app::{App, Settings};
-use crate::daemon::Vital;
+use crate::app::{App, PATIENCE, Settings};
 use crate::report::{Event, Kind, Report};
 
 /// So long a page is given again.
@@ -48,7 +47,6 @@ pub struct Endpoint {
     app: Arc<App>,
     counters: Arc<Counters>,
     progress: Arc<Progress>,
-    vital: Vital,
     started: Timestamp,
     /// The last page of each format.
     open_metrics: Arc<Mutex<Option<Page>>>,
@@ -65,10 +63,10 @@ struct Page {
 impl Endpoint {
     /// For a daemon that starts now.
     #[must_use]
-    pub fn new(app: Arc<App>, counters: Arc<Counters>, progress: Arc<Progress>, vital: Vital) -> Self {
+    pub fn new(app: Arc<App>, counters: Arc<Counters>, progress: Arc<Progress>) -> Self {
         let started = app.now().wall;
         let (open_metrics, prometheus) = Default::default();
-        Self { app, counters, progress, vital, started, open_metrics, prometheus }
+        Self { app, counters, progress, started, open_metrics, prometheus }
     }
 
     /// The app that it answers for.
@@ -93,7 +91,7 @@ impl Endpoint {
                     Err(error) => plain(StatusCode::INTERNAL_SERVER_ERROR, &error),
                 }
             }
-            "/healthz" if self.vital.hanging(&self.app).is_empty() => plain(StatusCode::OK, "all tasks move"),
+            "/healthz" if self.app.hanging(PATIENCE).is_empty() => plain(StatusCode::OK, "all tasks move"),
             "/healthz" => plain(StatusCode::SERVICE_UNAVAILABLE, "a task hangs"),
             "/readyz" => match self.unready() {
                 None => plain(StatusCode::OK, "ready"),

@@ -187,6 +187,12 @@ kinds! {
     MetricsListening = "metrics.listening", Info, Each, [];
     /// Metrics are not to be had where the configuration says; that is tried again, and backups are made.
     MetricsFailed = "metrics.failed", Error, Each, [];
+    /// A notifier has taken a message.
+    NotifySent = "notify.sent", Info, Each, [&["notifier", "job", "due"]];
+    /// A notifier does not take what it is sent; it is tried again.
+    NotifyFailed = "notify.failed", Error, Each, [&["notifier"]];
+    /// It takes it again.
+    NotifyRecovered = "notify.recovered", Info, Each, [&["notifier"]];
     /// The journal cannot be written: no backup is started.
     JournalUnwritable = "journal.unwritable", Error, Each, [];
     /// It can again.
@@ -236,6 +242,8 @@ pub struct Fields {
     pub why: Option<&'static str>,
     /// The target.
     pub target: Option<String>,
+    /// Who is told.
+    pub notifier: Option<String>,
 }
 
 impl Fields {
@@ -260,6 +268,7 @@ impl Fields {
             reason,
             why,
             target,
+            notifier,
         } = self;
         let all = [
             ("job", job.is_some()),
@@ -279,6 +288,7 @@ impl Fields {
             ("reason", reason.is_some()),
             ("why", why.is_some()),
             ("target", target.is_some()),
+            ("notifier", notifier.is_some()),
         ];
         all.into_iter().filter_map(|(name, set)| set.then_some(name)).collect()
     }

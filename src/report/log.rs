@@ -147,6 +147,7 @@ fn say(event: &Event, repeated: Option<u64>) {
                 reason,
                 why,
                 target,
+                notifier,
             } = &*event.fields;
             tracing::$level!(
                 target: $target,
@@ -168,6 +169,7 @@ fn say(event: &Event, repeated: Option<u64>) {
                 reason = reason.as_deref(),
                 why,
                 target = target.as_deref(),
+                notifier = notifier.as_deref(),
                 repeated,
                 "{}",
                 event.message

@@ -149,10 +149,11 @@ fn write_line(line: &mut String, at: u128, event: &Event) {
         reason,
         why: _,
         target,
+        notifier,
     } = &*event.fields;
     // Writing to a string does not fail.
     let _ = write!(line, "{at} {} {:?}", event.kind.name(), event.message);
-    let words = [run, backup_id, snapshot_id, request_id, code, reason, target];
+    let words = [run, backup_id, snapshot_id, request_id, code, reason, target, notifier];
     for word in words.into_iter().flatten() {
         let _ = write!(line, " {word:?}");
     }

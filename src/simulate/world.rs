@@ -22,6 +22,7 @@ use crate::cloud::{Clouds, Issuers};
 use crate::config::Config;
 use crate::daemon::Daemon;
 use crate::journal::{Blocking, Filter, Gate, Journal, JournalError, Open, Row, SharedError, Sqlite};
+use crate::notify::{Deliver, Nobody};
 use crate::random::Random;
 use crate::report::log::Levels;
 
@@ -95,6 +96,7 @@ pub struct World {
     config: Mutex<Arc<Config>>,
     key: AtomicU64,
     environment: Mutex<BTreeMap<String, String>>,
+    deliver: Mutex<Arc<dyn Deliver>>,
     seed: u64,
     idle: Idle,
     tamper: Tamper,
@@ -124,6 +126,7 @@ impl World {
             config: Mutex::new(Arc::new(config)),
             key: AtomicU64::new(0),
             environment: Mutex::default(),
+            deliver: Mutex::new(Arc::new(Nobody)),
             seed,
             idle,
             tamper,
@@ -167,6 +170,11 @@ impl World {
         environment.insert(name.to_owned(), value.to_owned());
     }
 
+    /// The next daemons reach their notifiers so; without it there is nobody.
+    pub fn set_deliver(&self, deliver: Arc<dyn Deliver>) {
+        *self.deliver.lock().unwrap_or_else(PoisonError::into_inner) = deliver;
+    }
+
     /// A daemon begins to live.
     ///
     /// # Errors
@@ -196,6 +204,7 @@ impl World {
             random,
             journal: self.journal.through(Arc::new(pen)),
             levels: Levels::default(),
+            deliver: Arc::clone(&self.deliver.lock().unwrap_or_else(PoisonError::into_inner)),
             report: Arc::new(Mouth { life: Arc::clone(life), log: Arc::clone(&self.log) }),
             idle: self.idle,
         };

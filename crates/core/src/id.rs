@@ -105,6 +105,10 @@ names! {
     JobName: "a job name (1 to 32 lower-case letters, digits and hyphens)",
         |text| (1..=32).contains(&text.len()) && text.bytes().all(|b| is_lower_or_digit(b) || b == b'-');
 
+    /// Somebody who is told of troubles, as the configuration names it.
+    NotifierName: "a notifier's name (1 to 32 lower-case letters, digits and hyphens)",
+        |text| (1..=32).contains(&text.len()) && text.bytes().all(|b| is_lower_or_digit(b) || b == b'-');
+
     /// An account in a region, as the configuration names it.
     TargetName: "a target name (1 to 32 lower-case letters, digits and hyphens)",
         |text| (1..=32).contains(&text.len()) && text.bytes().all(|b| is_lower_or_digit(b) || b == b'-');

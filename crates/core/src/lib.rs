@@ -10,6 +10,7 @@ pub mod freshness;
 pub mod id;
 pub mod moment;
 pub mod next_step;
+pub mod notify;
 pub mod quota;
 pub mod reconcile;
 pub mod repetition;
@@ -21,7 +22,8 @@ pub mod schedule;
 pub mod selection;
 
 pub use id::{
-    BackupId, BackupName, DiskId, InstanceId, InvalidId, JobName, Owner, RunId, SnapshotId, TargetName,
+    BackupId, BackupName, DiskId, InstanceId, InvalidId, JobName, NotifierName, Owner, RunId, SnapshotId,
+    TargetName,
 };
 pub use moment::{Mark, Now};
 pub use next_step::{Facts, Step, next_step};

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use sd_notify::NotifyState;
 
+use crate::app::PATIENCE;
+
 /// How often the line of status is renewed, at least.
 const STATUS_EVERY: Duration = Duration::from_secs(10);
-/// Within which a task is to move, where there is no watchdog.
-const PATIENCE: Duration = Duration::from_secs(120);
 
 /// How closely the daemon is watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -152,3 +152,12 @@ CREATE TABLE pauses (
     since INTEGER NOT NULL,
     PRIMARY KEY (kind, name)
 ) STRICT, WITHOUT ROWID;
+
+-- What notifiers were told, so that they hear of changes alone. The subject is `job NAME`, `rounds`, or a condition.
+CREATE TABLE told (
+    notifier TEXT NOT NULL,                         -- its name; `ping:JOB` of a job's own ping
+    subject  TEXT NOT NULL,
+    body     TEXT NOT NULL,                         -- JSON
+    at       INTEGER NOT NULL,                      -- unix milliseconds
+    PRIMARY KEY (notifier, subject)
+) STRICT, WITHOUT ROWID;

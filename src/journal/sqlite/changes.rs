@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use rusqlite::{Transaction, params};
 
 use super::rows::{json, millis};
+use super::told;
 use crate::journal::store::{Change, RestoreRow, Row, SeenShelf, Subject, Watermark};
 
 /// The states in which a run holds its disk: one at a time.
@@ -283,6 +284,8 @@ pub(super) fn apply(write: &Transaction<'_>, change: &Change) -> rusqlite::Resul
             }
             Ok(true)
         }
+        Change::Told { notifier, told, forgotten } => told::record(write, notifier, told, forgotten),
+        Change::OnlyNotifiers(notifiers) => told::keep_only(write, notifiers),
         Change::Request { request_id, body, made_at } => execute(
             write,
             "INSERT INTO requests (request_id, body, made_at) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
