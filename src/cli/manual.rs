@@ -392,6 +392,10 @@ pub(super) const FILES: &[(&str, &str)] = &[
         "Variables for the unit: credentials, proxies. Keep it root's, mode 0600.",
     ),
     (
+        "/etc/credstore/cbs-backupd.secret_id, /etc/credstore/cbs-backupd.secret_key",
+        "The credential that systemd hands over, for `source: systemd`. Keep them root's, mode 0600.",
+    ),
+    (
         "/var/lib/cbs-backupd/journal.sqlite3",
         "The journal: every run and what became of it. The files that end in -wal and -shm belong to it: keep them together, and never copy one of them alone.",
     ),
