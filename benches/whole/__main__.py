@@ -80,6 +80,8 @@ def document(results, about):
         marks.append("† in short (`--quick`): fewer disks, shorter times.")
     if any(result.busy for result in results):
         marks.append("‡ on a machine busy with other work: times are too long, and shares of processor time are not.")
+    if any(result.unoptimized for result in results):
+        marks.append("§ beside programs in Rust, or of single paths, that were built without optimizing: only to try the command out.")
     return "\n".join([
         "The machine, and what was measured against:", "", *lines, "", table(results), *marks, "", *notes, "",
     ])
@@ -129,6 +131,7 @@ def main():
             continue
         is_busy = max(before, busy_share()) > BUSY
         for result in found:
+            result.unoptimized = arguments.tools.name == "debug" and name in rows.WITH_TOOLS
             result.quick, result.busy = arguments.quick and name not in ("size", "build"), is_busy and name != "size"
             kept[result.name] = result.to_json()
             print(result.row(), file=sys.stderr, flush=True)

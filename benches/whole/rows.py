@@ -472,3 +472,5 @@ def build(bench):
 ROWS = [rate, shared, selected, cpu, lag, throughput, memory, idle, planning, journal, year, week, size, build]
 # The rows that one measurement brings besides the one of its name.
 BRINGS = {"memory": ["memory", "start"]}
+# Those that the programs of benches/src, or its functions, have a part in.
+WITH_TOOLS = ["cpu", "lag", "throughput", "memory", "idle", "planning", "journal"]
