@@ -7,6 +7,7 @@ import os
 import platform
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -80,6 +81,8 @@ def document(results, about):
         marks.append("† in short (`--quick`): fewer disks, shorter times.")
     if any(result.busy for result in results):
         marks.append("‡ on a machine busy with other work: times are too long, and shares of processor time are not.")
+    if any(result.unoptimized for result in results):
+        marks.append("§ beside programs in Rust, or of single paths, that were built without optimizing: only to try the command out.")
     return "\n".join([
         "The machine, and what was measured against:", "", *lines, "", table(results), *marks, "", *notes, "",
     ])
@@ -109,6 +112,8 @@ def main():
         names.append("build")
 
     HOME.mkdir(parents=True, exist_ok=True)
+    # Whoever ends it finds all processes ended, and the large journal where it was.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     lock = (HOME / "lock").open("w")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -129,6 +134,7 @@ def main():
             continue
         is_busy = max(before, busy_share()) > BUSY
         for result in found:
+            result.unoptimized = arguments.tools.name == "debug" and name in rows.WITH_TOOLS
             result.quick, result.busy = arguments.quick and name not in ("size", "build"), is_busy and name != "size"
             kept[result.name] = result.to_json()
             print(result.row(), file=sys.stderr, flush=True)

@@ -17,12 +17,14 @@ class Result:
     notes: list[str] = field(default_factory=list)
     quick: bool = False
     busy: bool = False
+    # Of tools that were built without optimizing: no figure to compare with.
+    unoptimized: bool = False
 
     def verdict(self):
         return {True: "yes", False: "**no**", None: "-"}[self.met]
 
     def row(self):
-        marks = "".join(mark for mark, is_so in (("†", self.quick), ("‡", self.busy)) if is_so)
+        marks = "".join(mark for mark, is_so in (("†", self.quick), ("‡", self.busy), ("§", self.unoptimized)) if is_so)
         cells = [f"`{self.name}`{marks}", self.what, self.goal, self.figure, self.peers, self.verdict()]
         return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"
 

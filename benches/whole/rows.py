@@ -419,8 +419,8 @@ def year(bench):
 
 
 def week(bench):
-    """As many runs as a week of a thousand hourly disks has, of a real process: ten thousand disks, every minute."""
-    disks, minutes, every_s = 10_000, bench.of(17, 4), 5
+    """As many runs as a week of a thousand hourly disks has, of a real process: five thousand disks, every minute."""
+    disks, minutes, every_s = bench.of(5_000, 1_000), bench.of(34, 5), 5
     keep = "    keep: { last: 3 }\n"
     with night(bench.programs, disks, '"* * * * *"', lanes=12, job=keep, more="history_keep: 1d\n") as (cloud, daemon, place):
         began, samples = time.time(), []
@@ -430,17 +430,17 @@ def week(bench):
             samples.append((time.time() - began, daemon.memory_mib("RssAnon"), daemon.memory_mib()))
         creates = len(accepted(cloud.creates()))
         size = sum(file.stat().st_size for file in (place / "state").iterdir()) / 2**20
-    # After the first third: before it there is still something to get to know.
-    late = [sample for sample in samples if sample[0] > minutes * 20]
+    # Of the second half: before it there is still something to get to know.
+    late = [sample for sample in samples if sample[0] > minutes * 30]
     slope = statistics.linear_regression([at for at, *_ in late], [mib for _, mib, _ in late]).slope
     a_run = slope * minutes * 60 / creates
     of_week = a_run * 168_000
     first, last = late[0], late[-1]
     return [Result(
-        "week", "memory over as many runs as a week of 1,000 hourly disks has: 10,000 disks, every minute, a real process",
+        "week", f"memory over as many runs as a week of 1,000 hourly disks has: {disks:,} disks, every minute, {minutes} min, a real process",
         "flat (slope printed)",
-        f"{of_week:+.2f} MiB in 168,000 runs ({a_run * 2**20:+.2f} bytes a run); {first[2]:.1f} MiB resident a third in, {last[2]:.1f} MiB at "
-        f"the end, of {creates:,} runs in {minutes} min; journal {size:.0f} MiB", "-",
+        f"{of_week:+.2f} MiB in 168,000 runs ({a_run * 2**20:+.2f} bytes a run); {first[2]:.1f} MiB resident at half time, {last[2]:.1f} MiB at "
+        f"the end, of {creates:,} runs ({creates / disks / minutes:.0%} of those due); journal {size:.0f} MiB", "-",
         of_week < 1,
         ["What runs leave behind is what matters, and not the hours between them: the runs are real, the hours are not waited for."],
     )]
@@ -472,3 +472,5 @@ def build(bench):
 ROWS = [rate, shared, selected, cpu, lag, throughput, memory, idle, planning, journal, year, week, size, build]
 # The rows that one measurement brings besides the one of its name.
 BRINGS = {"memory": ["memory", "start"]}
+# Those that the programs of benches/src, or its functions, have a part in.
+WITH_TOOLS = ["cpu", "lag", "throughput", "memory", "idle", "planning", "journal"]
