@@ -55,11 +55,21 @@ pub(super) struct Counted {
 impl Dues {
     /// Takes in what the witness saw.
     pub(super) fn take(&mut self, owed: Vec<Owed>) -> Result<(), String> {
+        // Few schedules, many disks.
+        let mut read: BTreeMap<String, Schedule> = BTreeMap::new();
+        let mut read = |text: &str| {
+            if let Some(known) = read.get(text) {
+                return Ok(known.clone());
+            }
+            let schedule = Schedule::read(text, &zones::in_force().database)
+                .map_err(|error| format!("schedule {text} of the journal: {error}"))?;
+            read.insert(text.to_owned(), schedule.clone());
+            Ok::<_, String>(schedule)
+        };
         for change in owed {
             match change {
                 Owed::From(mark, now) => {
-                    let schedule = Schedule::read(&mark.schedule, &zones::in_force().database)
-                        .map_err(|error| format!("schedule {} of the journal: {error}", mark.schedule))?;
+                    let schedule = read(&mark.schedule)?;
                     let from = mark.planned_through;
                     let account = self.pairs.entry((mark.job, mark.disk)).or_insert_with(|| Account {
                         spans: Vec::new(),

@@ -177,20 +177,60 @@ async fn reconcile(app: Arc<App>, cloud: Cloud, turn: Turn, disks: Vec<DiskId>, 
             return;
         }
     };
-    for disk in disks {
-        let listed = listed.remove(&disk).unwrap_or_default();
-        let compared = Disk { app: &app, cloud: &cloud, target: &turn.target, disk: &disk };
-        if let Err(error) = compared.compare(began, &listed).await {
-            // Not at once: where something is to be written and cannot be, each listing would lead to the next.
-            let _ = turn.fail(mono);
-            return app.journal_fault(&error);
+    let mut missing = Vec::new();
+    let compare_all = async {
+        for disk in &disks {
+            let listed = listed.remove(disk).unwrap_or_default();
+            let compared = Disk { app: &app, cloud: &cloud, target: &turn.target, disk };
+            compared.compare(began, &listed, &mut missing).await?;
         }
+        write_missing(&app, missing).await
+    };
+    if let Err(error) = compare_all.await {
+        // Not at once: where something is to be written and cannot be, each listing would lead to the next.
+        let _ = turn.fail(mono);
+        return app.journal_fault(&error);
+    }
+    for disk in disks {
         if app.note_listed(&turn.target, &disk, mono).is_none() {
             // Its jobs may begin now.
             fresh.store(true, Ordering::Relaxed);
         }
     }
     turn.succeed();
+}
+
+/// A completed backup that is missing from a complete listing.
+struct Missing {
+    run: RunId,
+    backup: BackupId,
+    /// From how many listings in a row.
+    times: u32,
+    last_good: bool,
+}
+
+/// All that one call's listings lack is one write.
+async fn write_missing(app: &App, missing: Vec<Missing>) -> Result<(), SharedError> {
+    if missing.is_empty() {
+        return Ok(());
+    }
+    app.write(Change::Missing(missing.iter().map(|missing| missing.run.clone()).collect())).await?;
+    for Missing { run, backup, last_good, .. } in missing.iter().filter(|missing| missing.times == GONE_AFTER)
+    {
+        if *last_good {
+            let message = "the last good backup of this disk is gone from the cloud";
+            say(app, Kind::BackupVanished, run, backup, message);
+        } else {
+            let message = "deleted by a person, or rotated by the vendor";
+            say(app, Kind::BackupGone, run, backup, message);
+        }
+    }
+    Ok(())
+}
+
+fn say(app: &App, kind: Kind, run: &RunId, backup: &BackupId, message: impl Into<String>) {
+    let event = Event::of_run(kind, run, message);
+    app.say(&event.with(|fields| fields.backup_id = Some(backup.to_string())));
 }
 
 /// A disk that is compared.
@@ -202,7 +242,13 @@ struct Disk<'a> {
 }
 
 impl Disk<'_> {
-    async fn compare(&self, began: Mark, listed: &[Listed]) -> Result<(), SharedError> {
+    /// Carries out what a listing of the disk shows, save what is `missing` from it.
+    async fn compare(
+        &self,
+        began: Mark,
+        listed: &[Listed],
+        missing: &mut Vec<Missing>,
+    ) -> Result<(), SharedError> {
         let (app, disk) = (self.app, self.disk.clone());
         let owner = &app.settings().config.owner;
         let named = listed.iter().filter_map(|listed| listed.name.parse::<BackupName>().ok());
@@ -214,7 +260,7 @@ impl Disk<'_> {
             .map(|(row, missing)| ((row.run.id.clone(), row.clone()), Known { run: row.run, missing }))
             .unzip();
         for finding in compare(owner, self.disk, listed, &known) {
-            self.carry_out(finding, &rows, began).await?;
+            self.carry_out(finding, &rows, began, missing).await?;
         }
         Ok(())
     }
@@ -224,6 +270,7 @@ impl Disk<'_> {
         finding: Finding,
         rows: &BTreeMap<RunId, Row>,
         began: Mark,
+        missing: &mut Vec<Missing>,
     ) -> Result<(), SharedError> {
         let app = self.app;
         match finding {
@@ -255,22 +302,10 @@ impl Disk<'_> {
             Finding::Missing { run, backup, times, last_good } => {
                 let point = PointId::Backup(backup.clone());
                 let deletion = app.parts.journal.read(move |store| store.deletion(&point)).await?;
-                if let Some(deletion) = deletion {
+                match deletion {
                     // It was to go.
-                    retain::account(app, &deletion).await;
-                    return Ok(());
-                }
-                app.write(Change::Missing(vec![run.clone()])).await?;
-                match (times, last_good) {
-                    (GONE_AFTER, true) => {
-                        let message = "the last good backup of this disk is gone from the cloud";
-                        self.say(Kind::BackupVanished, &run, &backup, message);
-                    }
-                    (GONE_AFTER, false) => {
-                        let message = "deleted by a person, or rotated by the vendor";
-                        self.say(Kind::BackupGone, &run, &backup, message);
-                    }
-                    _ => {}
+                    Some(deletion) => retain::account(app, &deletion).await,
+                    None => missing.push(Missing { run, backup, times, last_good }),
                 }
             }
             Finding::Back { run } => {
@@ -338,8 +373,7 @@ impl Disk<'_> {
     }
 
     fn say(&self, kind: Kind, run: &RunId, backup: &BackupId, message: impl Into<String>) {
-        let event = Event::of_run(kind, run, message);
-        self.app.say(&event.with(|fields| fields.backup_id = Some(backup.to_string())));
+        say(self.app, kind, run, backup, message);
     }
 
     /// What a run that an earlier journal planned is to be followed by.

@@ -355,9 +355,12 @@ impl Cloud {
 
     /// On a new day (Beijing's) the vendor deletes its backup of the day before, and makes another where there is room.
     pub(crate) fn rotate(&mut self, now: Timestamp) {
+        if !self.choices.vendors_daily {
+            return;
+        }
         let beijing = TimeZone::fixed(Offset::constant(8));
         let today = now.to_zoned(beijing.clone()).date();
-        if !self.choices.vendors_daily || self.vendors_day.is_some_and(|day| day >= today) {
+        if self.vendors_day.is_some_and(|day| day >= today) {
             return;
         }
         self.vendors_day = Some(today);

@@ -14,7 +14,7 @@ use crate::faults::Conditions;
 use crate::issuer::Issuer;
 use crate::params::{Params, missing};
 use crate::request::Request;
-use crate::verify::verify;
+use crate::verify::{Keys, verify};
 use crate::world::Credential;
 
 /// Bytes of a body, at most.
@@ -53,6 +53,7 @@ pub(crate) struct Judge {
     /// By action, in place of the vendor's.
     pub(crate) limits: BTreeMap<String, u32>,
     windows: HashMap<Bucket, Window>,
+    keys: Keys,
 }
 
 /// What shares a rate limit: the caller, the gateway, the action.
@@ -79,7 +80,7 @@ pub(crate) struct Verdict<'a> {
 
 impl Judge {
     pub(crate) fn new(credentials: Vec<Credential>, limits: BTreeMap<String, u32>) -> Self {
-        Self { credentials, limits, windows: HashMap::new() }
+        Self { credentials, limits, windows: HashMap::new(), keys: Keys::default() }
     }
 
     pub(crate) fn judge<'a>(
@@ -99,7 +100,7 @@ impl Judge {
     }
 
     fn caller(
-        &self,
+        &mut self,
         request: &Request,
         now: Timestamp,
         conditions: Conditions,
@@ -117,7 +118,7 @@ impl Judge {
         }
         let permanent = self.credentials.iter().map(|credential| (credential, None));
         let (service, _) = actions::service(action);
-        verify(request, service, permanent.chain(issuer.issued()), conditions.skewed(now))
+        verify(request, service, permanent.chain(issuer.issued()), conditions.skewed(now), &mut self.keys)
             .map(|credential| credential.identity().to_owned())
     }
 

@@ -1,5 +1,6 @@
 //! The simulated cloud as its clients meet it: a request goes in, an outcome comes out, the ledger grows.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -339,8 +340,10 @@ fn answered(result: Result<Answer, ApiError>, record: &mut RequestRecord, date: 
         }
     };
     answer.insert("RequestId".to_owned(), record.request_id.clone().into());
+    #[expect(clippy::expect_used, reason = "its keys are texts")]
+    let body = serde_json::to_vec(&BTreeMap::from([("Response", &answer)])).expect("an answer is plain JSON");
     // No charset: with one, the vendor's Python SDK does not notice errors.
-    response("application/json", json!({"Response": answer}).to_string(), date)
+    response("application/json", body, date)
 }
 
 fn response(content_type: &str, body: impl Into<Bytes>, date: Timestamp) -> Response {

@@ -3,6 +3,9 @@
 //! Shares no code with any client: it checks them. It takes what real clients send: header names in any case,
 //! the SignedHeaders in the order in which they come, a Host with a scheme in it.
 
+use std::collections::HashMap;
+use std::fmt;
+
 use hmac::{Hmac, KeyInit, Mac};
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
@@ -22,6 +25,7 @@ pub(crate) fn verify<'a>(
     service: &str,
     credentials: impl IntoIterator<Item = (&'a Credential, Option<Timestamp>)>,
     now: Timestamp,
+    keys: &mut Keys,
 ) -> Result<&'a Credential, ApiError> {
     let claim = Claim::read(request, service)?;
     let (credential, ends) = credentials
@@ -38,7 +42,7 @@ pub(crate) fn verify<'a>(
             "The time of the signature differs from the server's by more than five minutes.",
         ));
     }
-    if claim.signature != claim.sign(request, &credential.secret_key) {
+    if claim.signature != claim.sign(request, keys.of(&claim, &credential.secret_key)) {
         return Err(failure(
             "SignatureFailure",
             "The provided credentials could not be validated. Please check your signature is correct.",
@@ -107,16 +111,39 @@ impl<'a> Claim<'a> {
     }
 
     /// The signature that this request should bear.
-    fn sign(&self, request: &Request, secret_key: &str) -> String {
+    fn sign(&self, request: &Request, key: &[u8]) -> String {
         let to_sign = format!(
             "TC3-HMAC-SHA256\n{}\n{}\n{}",
             self.timestamp.as_second(),
             self.scope,
             sha256(canonical(request, self.signed_headers).as_bytes())
         );
-        let key = hmac(format!("TC3{secret_key}").as_bytes(), self.date);
-        let key = hmac(&hmac(&key, self.service), "tc3_request");
-        hex::encode(hmac(&key, &to_sign))
+        hex::encode(hmac(key, &to_sign))
+    }
+}
+
+/// The keys of a few secret keys, days and services: to derive one is most of the work of a signature.
+#[derive(Default)]
+pub(crate) struct Keys(HashMap<(String, String), Vec<u8>>);
+
+/// More are forgotten, all at once.
+const KEYS: usize = 64;
+
+impl Keys {
+    fn of(&mut self, claim: &Claim<'_>, secret_key: &str) -> &[u8] {
+        if self.0.len() >= KEYS {
+            self.0.clear();
+        }
+        self.0.entry((secret_key.to_owned(), claim.scope.clone())).or_insert_with(|| {
+            let key = hmac(format!("TC3{secret_key}").as_bytes(), claim.date);
+            hmac(&hmac(&key, claim.service), "tc3_request")
+        })
+    }
+}
+
+impl fmt::Debug for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Keys")
     }
 }
 
@@ -187,7 +214,9 @@ mod tests {
     /// The error's code, empty for none, `ahead` seconds after the vectors were signed.
     fn code(request: &Request, credential: &Credential, ahead: i64) -> String {
         let now = Timestamp::from_second(1_551_113_065 + ahead).unwrap();
-        verify(request, "cvm", [(credential, None)], now).map_or_else(|error| error.code, |_| String::new())
+        let mut keys = Keys::default();
+        verify(request, "cvm", [(credential, None)], now, &mut keys)
+            .map_or_else(|error| error.code, |_| String::new())
     }
 
     #[test]
@@ -276,7 +305,8 @@ mod tests {
         let verdict = |body: &'static str, request: &Request| {
             let mut request = Request { body: body.into(), ..request.clone() };
             let claim = Claim::read(&request, "cvm").unwrap();
-            let signature = claim.sign(&request, &credential.secret_key);
+            let mut keys = Keys::default();
+            let signature = claim.sign(&request, keys.of(&claim, &credential.secret_key));
             let old = claim.signature.to_owned();
             request.headers[4].1 = request.headers[4].1.replace(&old, &signature);
             request.body = "something else".into();
@@ -285,5 +315,17 @@ mod tests {
         assert_eq!(verdict("one", &request), "");
         request.headers.pop();
         assert_eq!(verdict("one", &request), "AuthFailure.SignatureFailure");
+    }
+
+    #[test]
+    fn what_was_derived_for_one_key_or_day_is_of_no_use_to_another() {
+        let (request, good) = first();
+        let mut keys = Keys::default();
+        let mut verdict = |credential: &Credential| {
+            let now = Timestamp::from_second(1_551_113_065).unwrap();
+            verify(&request, "cvm", [(credential, None)], now, &mut keys).is_ok()
+        };
+        let other = Credential { secret_key: "another".to_owned(), ..good.clone() };
+        assert_eq!([&good, &other, &good].map(&mut verdict), [true, false, true]);
     }
 }

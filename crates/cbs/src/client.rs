@@ -22,7 +22,7 @@ use crate::credentials::{Credentials, ProvideCredentials};
 use crate::error::{Class, Error, Remedy};
 use crate::limiter::{Lane, LaneKey, Lanes, Permit};
 use crate::reply::{self, Content};
-use crate::sign;
+use crate::sign::{self, DayKey};
 use crate::transport::{Failure, HttpRequest, HttpResponse, Timeouts, Transport, TransportError};
 
 /// Exactly this: the signed bytes are the sent bytes.
@@ -97,6 +97,7 @@ struct Inner {
     ports: Ports,
     lanes: [Arc<Lane>; Action::ALL.len()],
     time: Mutex<ServerTime>,
+    day_key: Mutex<Option<DayKey>>,
 }
 
 /// How far the server's clock is ahead of ours.
@@ -123,7 +124,15 @@ impl Client {
             let rate = rate.saturating_mul(action.documented_limit()) / USUAL_LIMIT;
             ports.lanes.lane(key, NonZeroU32::new(rate).unwrap_or(NonZeroU32::MIN))
         });
-        Self { inner: Arc::new(Inner { settings, ports, lanes, time: Mutex::default() }) }
+        Self {
+            inner: Arc::new(Inner {
+                settings,
+                ports,
+                lanes,
+                time: Mutex::default(),
+                day_key: Mutex::default(),
+            }),
+        }
     }
 
     /// The lane of an action.
@@ -218,8 +227,15 @@ impl Client {
         let at = self.now().saturating_add(self.time().applied).unwrap_or(Timestamp::MAX);
         let signed =
             [("Content-Type", CONTENT_TYPE), ("Host", endpoint.host()), ("X-TC-Action", action.as_str())];
-        let authorization =
-            sign::authorization(credentials.id(), credentials.key(), Action::SERVICE, at, &signed, &body);
+        let authorization = sign::authorization_with(
+            &mut self.inner.day_key.lock().unwrap_or_else(PoisonError::into_inner),
+            credentials.id(),
+            credentials.key(),
+            Action::SERVICE,
+            at,
+            &signed,
+            &body,
+        );
         let mut headers: Vec<_> = signed.map(|(name, value)| (name, value.to_owned())).into();
         headers.extend([
             ("X-TC-Version", Action::VERSION.to_owned()),

@@ -5,8 +5,11 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use jiff::Timestamp;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use crate::action::Action;
@@ -16,8 +19,26 @@ use crate::transport::HttpResponse;
 /// The content of a reply without an error.
 #[derive(Debug)]
 pub(crate) struct Content {
-    pub(crate) fields: Map<String, Value>,
+    /// The JSON of `Response`, an object.
+    object: Bytes,
     pub(crate) request_id: Option<String>,
+}
+
+/// A reply's outermost object. Its content is passed over: what it is to be read as, only the caller knows.
+#[derive(Deserialize)]
+struct Envelope<'a> {
+    #[serde(rename = "Response", borrow, default)]
+    response: Option<&'a RawValue>,
+}
+
+/// What tells a success from an error.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Head {
+    #[serde(default)]
+    request_id: Option<Value>,
+    #[serde(default)]
+    error: Option<Value>,
 }
 
 /// Reads a reply.
@@ -32,22 +53,22 @@ pub(crate) fn read(action: Action, reply: &HttpResponse) -> Result<Content, Erro
     result.map_err(|error| Error { retry_after: error.retry_after.max(asked_wait(reply)), ..error })
 }
 
-fn read_body(action: Action, body: &[u8]) -> Result<Content, Error> {
-    let body: Value = serde_json::from_slice(body).map_err(|error| {
+fn read_body(action: Action, body: &Bytes) -> Result<Content, Error> {
+    // An array of the right length would pass for an object.
+    let is_object = |json: &[u8]| json.trim_ascii_start().starts_with(b"{");
+    let not_json = |error: serde_json::Error| {
         Error::unusable(action, format!("the reply is not JSON ({:?})", error.classify()))
-    })?;
-    let Value::Object(mut body) = body else {
-        return Err(Error::unusable(action, "the reply is not an object"));
     };
-    let Some(Value::Object(mut fields)) = body.remove("Response") else {
+    let Envelope { response } = serde_json::from_slice(body).map_err(not_json)?;
+    let object = response.map(RawValue::get).filter(|json| is_object(body) && is_object(json.as_bytes()));
+    let Some(object) = object else {
         return Err(Error::unusable(action, "the reply has no object `Response`"));
     };
-    let request_id = text(fields.remove("RequestId"));
-    match fields.remove("Error") {
-        None | Some(Value::Null) if request_id.is_none() => {
-            Err(Error::unusable(action, "the reply has no id of its request"))
-        }
-        None | Some(Value::Null) => Ok(Content { fields, request_id }),
+    let Head { request_id, error } = serde_json::from_str(object).map_err(not_json)?;
+    let request_id = text(request_id);
+    match error {
+        None if request_id.is_none() => Err(Error::unusable(action, "the reply has no id of its request")),
+        None => Ok(Content { object: body.slice_ref(object.as_bytes()), request_id }),
         Some(error) => Err(Error { request_id, ..refusal(action, error) }),
     }
 }
@@ -67,10 +88,16 @@ fn refusal(action: Action, error: Value) -> Error {
 }
 
 impl Content {
+    /// The text of a field, unless it is missing or empty.
+    pub(crate) fn text(&self, field: &str) -> Option<String> {
+        let mut fields: Map<String, Value> = serde_json::from_slice(&self.object).ok()?;
+        text(fields.remove(field))
+    }
+
     /// The content as a type, and the id of the request.
     pub(crate) fn decode<T: DeserializeOwned>(self, action: Action) -> Result<(T, Option<String>), Error> {
-        let Self { fields, request_id } = self;
-        match serde_json::from_value(Value::Object(fields)) {
+        let Self { object, request_id } = self;
+        match serde_json::from_slice(&object) {
             Ok(content) => Ok((content, request_id)),
             Err(error) => {
                 let message = format!("the reply is not what was asked for ({error})");
@@ -137,6 +164,10 @@ mod tests {
             "{}",
             r#"{"Response":null}"#,
             r#"{"Response":[]}"#,
+            r#"{"Response":["r",null]}"#,
+            r#"[{"RequestId":"r"}]"#,
+            r#"{"Response":{"DiskBackupId":"dbp-1","RequestId":"r"}"#,
+            r#"{"Response":{"DiskBackupId":"dbp-1","RequestId":"r"}}}"#,
             r#"{"Response":{"Error":"x"}}"#,
             r#"{"Response":{"Error":{}}}"#,
             r#"{"Response":{"Error":{"Code":""}}}"#,

@@ -25,18 +25,53 @@ pub fn authorization(
     headers: &[(&str, &str)],
     body: &[u8],
 ) -> String {
+    authorization_with(&mut None, secret_id, secret_key, service, at, headers, body)
+}
+
+/// What a secret key becomes for a UTC day and a service. To derive it is most of the work of a signature.
+pub struct DayKey {
+    secret_key: SecretString,
+    scope: String,
+    key: Zeroizing<[u8; 32]>,
+}
+
+impl DayKey {
+    fn derive(secret_key: &SecretString, service: &str, date: &str, scope: String) -> Self {
+        let secret = Zeroizing::new(format!("TC3{}", secret_key.expose_secret()));
+        let key = hmac(secret.as_bytes(), date);
+        let key = hmac(key.as_slice(), service);
+        let key = hmac(key.as_slice(), "tc3_request");
+        Self { secret_key: secret_key.clone(), scope, key }
+    }
+
+    fn is_for(&self, secret_key: &SecretString, scope: &str) -> bool {
+        self.scope == scope && self.secret_key.expose_secret() == secret_key.expose_secret()
+    }
+}
+
+/// The same as [`authorization`], for a caller who signs often: with the key of the day that is `kept`, or, where that is of
+/// another day, service or secret key, with one that is kept from now on.
+#[must_use]
+pub fn authorization_with(
+    kept: &mut Option<DayKey>,
+    secret_id: &str,
+    secret_key: &SecretString,
+    service: &str,
+    at: Timestamp,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> String {
     let (canonical, signed_headers) = canonical_request(headers, body);
     let date = at.strftime("%Y-%m-%d").to_string();
     let scope = format!("{date}/{service}/tc3_request");
     let to_sign = format!("{ALGORITHM}\n{}\n{scope}\n{}", at.as_second(), hash(canonical.as_bytes()));
 
-    let secret = Zeroizing::new(format!("TC3{}", secret_key.expose_secret()));
-    let key = hmac(secret.as_bytes(), &date);
-    let key = hmac(key.as_slice(), service);
-    let key = hmac(key.as_slice(), "tc3_request");
-    let signature = hex::encode(hmac(key.as_slice(), &to_sign).as_slice());
+    let kept_one = kept.take().filter(|kept| kept.is_for(secret_key, &scope));
+    let day = kept.insert(kept_one.unwrap_or_else(|| DayKey::derive(secret_key, service, &date, scope)));
+    let signature = hex::encode(hmac(day.key.as_slice(), &to_sign).as_slice());
     format!(
-        "{ALGORITHM} Credential={secret_id}/{scope}, SignedHeaders={signed_headers}, Signature={signature}"
+        "{ALGORITHM} Credential={secret_id}/{}, SignedHeaders={signed_headers}, Signature={signature}",
+        day.scope
     )
 }
 
@@ -124,5 +159,23 @@ mod tests {
         let last_second_of_2018 = 1_546_300_799;
         assert!(signed("id", "key", last_second_of_2018, &[HOST]).contains("=id/2018-12-31/"));
         assert!(signed("id", "key", last_second_of_2018 + 1, &[HOST]).contains("=id/2019-01-01/"));
+    }
+
+    #[test]
+    fn a_key_that_is_kept_is_used_for_its_day_its_service_and_its_secret_alone() {
+        let mut kept = None;
+        for (key, service, at) in [
+            ("one", "cbs", 1_546_300_799),
+            ("one", "cbs", 1_546_300_000),
+            ("one", "cbs", 1_546_300_800),
+            ("two", "cbs", 1_546_300_801),
+            ("two", "sts", 1_546_300_802),
+            ("one", "cbs", 1_546_300_803),
+        ] {
+            let at = Timestamp::from_second(at).unwrap();
+            let afresh = authorization("id", &key.into(), service, at, &[HOST], BODY);
+            let again = authorization_with(&mut kept, "id", &key.into(), service, at, &[HOST], BODY);
+            assert_eq!(again, afresh, "{key} {service} {at}");
+        }
     }
 }

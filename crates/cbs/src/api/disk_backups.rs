@@ -154,10 +154,11 @@ impl Client {
         let action = Action::CreateDiskBackup;
         let content =
             self.call(action, permit, &CreateDiskBackup { disk_id, disk_backup_name: name }).await?;
+        let backup_id = content.text("DiskBackupId");
         let request_id = content.request_id;
-        match content.fields.get("DiskBackupId").and_then(|id| id.as_str()) {
-            Some(id) if !id.trim().is_empty() => Ok(Accepted { backup_id: id.to_owned(), request_id }),
-            _ => Err(Error { request_id, ..Error::unusable(action, "the reply has no id of a backup") }),
+        match backup_id {
+            Some(backup_id) => Ok(Accepted { backup_id, request_id }),
+            None => Err(Error { request_id, ..Error::unusable(action, "the reply has no id of a backup") }),
         }
     }
 

@@ -149,12 +149,11 @@ impl Client {
             deadline: new.deadline.map(|at| at.strftime("%Y-%m-%dT%H:%M:%S+00:00").to_string()),
         };
         let content = self.call(action, permit, &parameters).await?;
+        let snapshot_id = content.text("SnapshotId");
         let request_id = content.request_id;
-        match content.fields.get("SnapshotId").and_then(|id| id.as_str()) {
-            Some(id) if !id.trim().is_empty() => {
-                Ok(SnapshotAccepted { snapshot_id: id.to_owned(), request_id })
-            }
-            _ => Err(Error { request_id, ..Error::unusable(action, "the reply has no id of a snapshot") }),
+        match snapshot_id {
+            Some(snapshot_id) => Ok(SnapshotAccepted { snapshot_id, request_id }),
+            None => Err(Error { request_id, ..Error::unusable(action, "the reply has no id of a snapshot") }),
         }
     }
 

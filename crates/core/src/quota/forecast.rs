@@ -4,6 +4,7 @@
 //! cloud: counts and quotas are parameters.
 
 use std::fmt;
+use std::sync::{Mutex, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -24,13 +25,17 @@ const IN_FLIGHT: u64 = 1;
 /// The vendor keeps an automatic point of the previous day on every disk that has a quota.
 const VENDORS_OWN: u64 = 1;
 
-/// What a job asks of each of its disks. To find the coming due instants is the dear part: once for all of them.
-#[derive(Clone, Debug)]
+/// What a job asks of each of its disks. To find the coming due instants is the dear part: once for all of them, and only
+/// as far as they are asked for.
+#[derive(Debug)]
 pub struct Coming {
     /// How many backups its rules keep at most; none where it keeps everything.
     kept: Option<u64>,
-    /// The coming due instants.
-    dues: Vec<Timestamp>,
+    schedule: Schedule,
+    /// The instant from which on it is due, and the last at which it is looked at.
+    span: (Timestamp, Timestamp),
+    /// The due instants that were found so far, and whether there are more.
+    dues: Mutex<(Vec<Timestamp>, bool)>,
 }
 
 impl Coming {
@@ -38,8 +43,23 @@ impl Coming {
     #[must_use]
     pub fn of(schedule: &Schedule, keep: &Keep, now: Timestamp) -> Self {
         let end = now.saturating_add(HORIZON).unwrap_or(Timestamp::MAX);
-        let dues = schedule.after(now).take_while(|due| *due <= end).take(STEPS).collect();
-        Self { kept: kept_at_most(keep, schedule, now), dues }
+        let kept = kept_at_most(keep, schedule, now);
+        Self { kept, schedule: schedule.clone(), span: (now, end), dues: Mutex::new((Vec::new(), true)) }
+    }
+
+    /// The coming due instant of this number, counted from 0.
+    fn due(&self, number: usize) -> Option<Timestamp> {
+        let (now, end) = self.span;
+        let mut dues = self.dues.lock().unwrap_or_else(PoisonError::into_inner);
+        let (found, more) = &mut *dues;
+        while *more && found.len() <= number {
+            let next = self.schedule.next_after(found.last().copied().unwrap_or(now));
+            match next.filter(|due| *due <= end && found.len() < STEPS) {
+                Some(due) => found.push(due),
+                None => *more = false,
+            }
+        }
+        found.get(number).copied()
     }
 }
 
@@ -127,12 +147,12 @@ pub fn forecast(quota: u64, count: u64, demands: &[Demand<'_>], now: Timestamp) 
         return expected;
     }
     let mut have: Vec<u64> = demands.iter().map(|demand| demand.have).collect();
-    let mut dues: Vec<_> = demands.iter().map(|demand| demand.coming.dues.iter().peekable()).collect();
+    let mut passed = vec![0; demands.len()];
     let soon = now.saturating_add(SOON).unwrap_or(Timestamp::MAX);
     for step in 0..STEPS {
-        let next = dues.iter_mut().enumerate().filter_map(|(job, dues)| Some((**dues.peek()?, job))).min();
-        let Some((due, job)) = next else { break };
-        dues[job].next();
+        let next = |(job, demand): (usize, &Demand<'_>)| Some((demand.coming.due(passed[job])?, job));
+        let Some((due, job)) = demands.iter().enumerate().filter_map(next).min() else { break };
+        passed[job] += 1;
         let (demand, most) = (&demands[job], expected.need.kept[job].1);
         let all: u64 = have.iter().sum();
         if others + all < quota {
