@@ -72,6 +72,7 @@ async fn app(ends: usize) -> (Arc<App>, Arc<Slow>) {
         journal: Journal::new(Box::new(Sqlite::in_memory().unwrap()), Blocking::Inline),
         report: slow.clone(),
         levels: Levels::default(),
+        deliver: Arc::new(cbs_backupd::notify::Nobody),
         idle: Idle::default(),
     };
     let app = App::new(parts, Settings::new(config, BTreeMap::new(), &Inventory::default()));
