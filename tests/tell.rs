@@ -26,6 +26,13 @@ struct Slow {
     written: watch::Sender<u64>,
 }
 
+impl Slow {
+    /// How many ends were said.
+    fn ends(&self) -> usize {
+        self.ends.lock().unwrap().len()
+    }
+}
+
 impl Report for Slow {
     fn report(&self, event: &Event) {
         *self.said.lock().unwrap() += 1;
@@ -94,14 +101,14 @@ async fn an_end_is_recorded_once_the_log_has_it_and_said_no_second_time() {
     let tell = Tell::default();
     for _ in 0..5 {
         assert_eq!(tell.tell_all(&app).await, Duration::ZERO);
-        assert_eq!((log.ends.lock().unwrap().len(), unreported(&app).await), (3, 3));
+        assert_eq!((log.ends(), unreported(&app).await), (3, 3));
     }
     // The log has come to the ends. What others have said since is not written, and is none of their business.
     let until_the_ends = log.said.lock().unwrap().saturating_sub(1_000);
     log.written.send_replace(until_the_ends);
     // A clone goes on where the task was, as at a stop.
     assert_eq!(tell.clone().tell_all(&app).await, Duration::MAX);
-    assert_eq!((log.ends.lock().unwrap().len(), unreported(&app).await), (3, 0));
+    assert_eq!((log.ends(), unreported(&app).await), (3, 0));
 }
 
 #[tokio::test(start_paused = true)]
@@ -111,10 +118,10 @@ async fn while_the_log_is_stuck_nothing_is_added_to_what_waits_in_it() {
     tell.tell_all(&app).await;
     end(&app, 10..15).await;
     assert_eq!(tell.tell_all(&app).await, Duration::ZERO);
-    assert_eq!(log.ends.lock().unwrap().len(), 3);
+    assert_eq!(log.ends(), 3);
     log.written.send_replace(u64::MAX);
     assert_eq!(tell.tell_all(&app).await, Duration::MAX);
-    assert_eq!((log.ends.lock().unwrap().len(), unreported(&app).await), (8, 0));
+    assert_eq!((log.ends(), unreported(&app).await), (8, 0));
 }
 
 /// Whatever waits, a log that is stuck holds one batch, and the outbox the rest.
@@ -125,12 +132,12 @@ async fn no_more_is_said_than_a_batch_before_it_is_written() {
     for batches in 1..=2 {
         for _ in 0..3 {
             tell.tell_all(&app).await;
-            assert_eq!(log.ends.lock().unwrap().len(), batches * FULL_BATCH);
+            assert_eq!(log.ends(), batches * FULL_BATCH);
         }
         log.written.send_replace(*log.said.lock().unwrap());
     }
     tell.tell_all(&app).await;
     log.written.send_replace(u64::MAX);
     assert_eq!(tell.tell_all(&app).await, Duration::MAX);
-    assert_eq!((log.ends.lock().unwrap().len(), unreported(&app).await), (2 * FULL_BATCH + 1, 0));
+    assert_eq!((log.ends(), unreported(&app).await), (2 * FULL_BATCH + 1, 0));
 }
