@@ -107,6 +107,8 @@ kinds! {
     BackupAccepted = "backup.accepted", Info, Each, [RUN, ROW, &["attempt", "backup_id", "request_id", "took_ms"]];
     /// An attempt surely created nothing; another follows.
     BackupRetry = "backup.retry", Warn, Sparingly, [RUN, ROW, SETBACK, &["request_id", "took_ms", "retry_in_ms"]];
+    /// An attempt surely created nothing, and no other would.
+    BackupRefused = "backup.refused", Warn, Each, [RUN, ROW, SETBACK, &["request_id", "took_ms", "reason", "why"]];
     /// An attempt may have created a backup; it is looked for.
     BackupAmbiguous = "backup.ambiguous", Warn, Each, [RUN, ROW, SETBACK, &["request_id", "took_ms"]];
     /// A backup whose reply was lost was found by its name.

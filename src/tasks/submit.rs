@@ -126,7 +126,7 @@ pub(super) async fn attempt(app: Arc<App>, cloud: Cloud, mut row: Row) {
         State::Creating { .. } => {
             (Kind::BackupAmbiguous, format!("it may exist, and is looked for: {}", answer.message))
         }
-        _ => return app.pokes.tell.notify_one(),
+        _ => (Kind::BackupRefused, answer.message),
     };
     app.say(&Event::of_row(kind, &row, message).with(|fields| {
         fields.request_id = answer.request_id;
