@@ -126,22 +126,23 @@ impl Chaos {
             7 => rules.push(Rule::always(error("InternalError")).which(Which::Probability(0.5))),
             _ => {}
         }
-        // One create in twenty and more meets each kind that leaves it in doubt, over all weathers. A rule further
-        // down sees only what met none above: its chance is of what is left.
+        // One create in twenty and more meets each kind that leaves it in doubt, over all weathers, which give much of what
+        // timeouts and gateways do. A rule further down sees only what met none above: its chance is of what is left.
         let both = [true, false];
         let in_doubt = both.into_iter().flat_map(|executed| {
             [
-                Effect::Drop { executed },
-                Effect::Timeout { executed },
-                lost_at_gateway(executed),
-                Effect::TruncatedJson { executed },
-                Effect::Reset { executed },
-                Effect::ShortBody { executed },
+                (Effect::Drop { executed }, 45),
+                (Effect::Timeout { executed }, 10),
+                (lost_at_gateway(executed), 25),
+                (Effect::TruncatedJson { executed }, 45),
+                (Effect::Reset { executed }, 45),
+                (Effect::ShortBody { executed }, 45),
             ]
         });
-        let mut left = 1_000;
-        for (effect, share) in in_doubt.map(|effect| (effect, 42)).chain([(Effect::NoResult, 84)]) {
-            rules.push(create(effect, share * 1_000 / left));
+        let mut left = 1_000.0;
+        for (effect, share) in in_doubt.chain([(Effect::NoResult, 90)]) {
+            let share = f64::from(share);
+            rules.push(Rule::on(CREATE, effect).which(Which::Probability(share / left)));
             left -= share;
         }
         rules.extend([

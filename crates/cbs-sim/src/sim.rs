@@ -47,7 +47,9 @@ impl fmt::Debug for Sim {
 }
 
 struct State {
-    seed: u64,
+    /// The seeds of the fault scripts to come: with one seed for all, the first requests of each would meet what those of
+    /// the one before met.
+    scripts: Random,
     cloud: Cloud,
     judge: Judge,
     faults: Faults,
@@ -64,7 +66,7 @@ impl Sim {
         let World { seed, credentials, rate_limits, timings, choices, disks, faults, roles, machine } = world;
         let reply_ms = timings.reply_ms;
         let state = State {
-            seed,
+            scripts: Random::new(seed, 5),
             cloud: Cloud::new(seed, timings, choices, disks, Issuer::new(roles, machine, seed)),
             judge: Judge::new(credentials, rate_limits),
             faults: Faults::new(faults, seed, clock.now()),
@@ -106,11 +108,12 @@ impl Sim {
         Ledger { requests: std::mem::take(&mut state.requests), backups, gone, snapshots }
     }
 
-    /// Replaces the fault script; its counters and windows begin now.
+    /// Replaces the fault script; its counters and windows begin now, and its draws are new ones.
     pub fn set_faults(&self, rules: Vec<Rule>) {
         let now = self.clock.now();
         let mut state = self.state();
-        state.faults = Faults::new(rules, state.seed, now);
+        let seed = state.scripts.next();
+        state.faults = Faults::new(rules, seed, now);
     }
 
     /// Sets how many requests of `action` a second are let through, for each caller.

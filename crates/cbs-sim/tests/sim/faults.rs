@@ -181,3 +181,16 @@ fn a_rule_for_a_disk_finds_it_in_ids_filters_and_backups() {
         assert_eq!(code(&caller.call(action, &body)), expected, "{action} {body}");
     }
 }
+
+#[test]
+fn a_script_that_is_set_again_draws_anew() {
+    let error = Effect::Error { code: "ResourceBusy".to_owned(), message: String::new() };
+    let rule = Rule::always(error).which(Which::Probability(0.5));
+    let caller = Caller::new(world([Disk::new("disk-1")]));
+    let met = || {
+        caller.sim.set_faults(vec![rule.clone()]);
+        let codes: Vec<_> = (0..20).map(|_| caller.code("DescribeDisks", &json!({}))).collect();
+        codes
+    };
+    assert_ne!(met(), met());
+}
