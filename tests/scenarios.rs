@@ -153,7 +153,10 @@ async fn every_code_of_a_create_leads_where_it_should() {
                 assert_eq!((creates.len(), night.row().run.attempts), (1, 1));
                 // The cloud's own words, and what its support asks for, are said once and for all.
                 let [refused] = night.said(Kind::BackupRefused)[..] else { panic!("{:#?}", night.events) };
-                assert!(refused.message.contains(code) && refused.message.contains("as scripted"), "{refused:?}");
+                assert!(
+                    refused.message.contains(code) && refused.message.contains("as scripted"),
+                    "{refused:?}"
+                );
                 assert!(refused.fields.request_id.is_some());
                 assert!(night.ledger.backups.is_empty());
             }
