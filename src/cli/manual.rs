@@ -386,7 +386,10 @@ pub(super) const ENVIRONMENT: &[(&str, &str)] = &[
 
 /// Files.
 pub(super) const FILES: &[(&str, &str)] = &[
-    ("/etc/cbs-backupd/config.yaml", "The configuration; see `cbs-backupd-config(5)`. It holds no secrets."),
+    (
+        "/etc/cbs-backupd/config.yaml",
+        "The configuration; see `cbs-backupd-config(5)`. Secrets belong into other files.",
+    ),
     (
         "/etc/cbs-backupd/environment",
         "Variables for the unit: credentials, proxies. Keep it root's, mode 0600.",
