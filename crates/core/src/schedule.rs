@@ -266,6 +266,19 @@ mod tests {
     }
 
     #[test]
+    fn what_the_library_lets_pass_and_nobody_means_is_refused() {
+        let read = |cron: &str| Schedule::new(cron, "UTC", &TimeZoneDatabase::bundled());
+        let why = |cron: &str| match read(cron) {
+            Err(ScheduleError::Field { field, why, .. }) => format!("{field}: {why}"),
+            other => panic!("{cron}: {other:?}"),
+        };
+        assert_eq!(why("*/90 2 * * *"), "minute: a step of 90 is longer than all 60 of them");
+        assert_eq!(why("0 1,,2 * * *"), "hour: nothing stands before or after a comma");
+        // A step over all of them is an odd way to say the first.
+        assert!(read("*/60 2 * * *").is_ok());
+    }
+
+    #[test]
     fn its_text_is_all_of_it() {
         let nightly = schedule(" 30  2 * * * ", "Asia/Shanghai");
         assert_eq!(nightly.as_str(), "30 2 * * *@Asia/Shanghai");

@@ -153,6 +153,13 @@ fn a_call_that_does_not_end_is_looked_for_once_its_time_is_over() {
 }
 
 #[test]
+fn a_disk_that_is_gone_when_the_settle_is_over_is_said_to_be() {
+    let restore = asked().begin(&now(1, 0)).reply(&now(1, 0), Reply::Perhaps);
+    let gone = look(restore, &now(1, 300), &Seen::default());
+    assert_eq!(gone.state, State::Failed { why: Failure::DiskGone });
+}
+
+#[test]
 fn a_failure_says_what_became_of_the_disk() {
     let refused = asked().refused("no such disk");
     let State::Failed { why } = refused.state else { panic!("{refused:?}") };

@@ -32,6 +32,19 @@ fn unfinished(job: &str, due: Timestamp) -> Point {
     Point { sighting: Sighting::Unfinished, ..good(job, due) }
 }
 
+#[test]
+fn a_reason_says_its_hour_with_the_zones_offset_and_its_age_in_the_largest_exact_unit() {
+    let day = jiff::civil::date(2026, 11, 24);
+    let hour = |offset| Bucket::Hour(day, 2, offset).to_string();
+    assert_eq!(hour(8 * 3600), "hourly 2026-11-24T02+08:00");
+    assert_eq!(hour(0), "hourly 2026-11-24T02+00:00");
+    assert_eq!(hour(-12_600), "hourly 2026-11-24T02-03:30");
+    let span = |seconds| Span(Duration::from_secs(seconds)).to_string();
+    for (seconds, text) in [(0, "0s"), (1, "1s"), (90, "90s"), (120, "2m"), (7_200, "2h"), (172_800, "2d")] {
+        assert_eq!(span(seconds), text);
+    }
+}
+
 /// Dailies at 02:30 in Shanghai, the last on the 24th.
 fn dailies(count: i64) -> Vec<Point> {
     let last = at("2026-11-23T18:30:00Z");
