@@ -173,7 +173,7 @@ def examples(page):
         if body.startswith("cbs-backupd run"):
             info = "sh background"
         elif body.startswith("cbs-backupd demo"):
-            info = "sh no-run: README.md has it, and it takes a minute"
+            info = "sh no-run: README.md has it, and it takes two minutes"
         elif body.startswith("cbs-backupd notify-test"):
             info = "sh no-run: nobody is there to be told"
         yield page.count("\n", 0, match.start()) + 1, info, body

@@ -1,4 +1,4 @@
-//! `demo`: a night of 600 disks against a simulated cloud that misbehaves, in about a minute.
+//! `demo`: a night of 600 disks against a simulated cloud that misbehaves, in about two minutes.
 //!
 //! Real parts throughout: the daemon, its journal on disk, and the simulator behind a TCP port on loopback. Only
 //! the wall clock is set, to just before 02:30 in Shanghai, so that the night's backups are due at once.
