@@ -10,12 +10,12 @@ use std::time::Duration;
 
 use backup_core::retention::Keep;
 use backup_core::run::State;
-use backup_core::{DiskId, JobName, Run, Step, TargetName, next_step};
+use backup_core::{DiskId, Facts, JobName, Run, Step, TargetName, next_step};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use crate::bell::Bell;
 use crate::clock::Time;
 use crate::cloud::Cloud;
 use crate::config::{Config, Job};
@@ -153,31 +153,31 @@ impl InLine {
 #[derive(Default)]
 pub struct Pokes {
     /// The planner's.
-    pub plan: Notify,
+    pub plan: Bell,
     /// The submitter's.
-    pub submit: Notify,
+    pub submit: Bell,
     /// The tracker's.
-    pub track: Notify,
+    pub track: Bell,
     /// The teller's.
-    pub tell: Notify,
+    pub tell: Bell,
     /// The watcher's.
-    pub watch: Notify,
+    pub watch: Bell,
     /// The compactor's.
-    pub compact: Notify,
+    pub compact: Bell,
     /// The one's that compares with the cloud.
-    pub reconcile: Notify,
+    pub reconcile: Bell,
     /// The restorer's.
-    pub restore: Notify,
+    pub restore: Bell,
     /// The one's that deletes what no rule keeps.
-    pub retain: Notify,
+    pub retain: Bell,
     /// The one's that makes room on full disks.
-    pub room: Notify,
+    pub room: Bell,
     /// The one's that says which quotas will not do.
-    pub preflight: Notify,
+    pub preflight: Bell,
     /// The one's that lists disks.
-    pub discover: Notify,
+    pub discover: Bell,
     /// The one's that tells notifiers.
-    pub notify: Notify,
+    pub notify: Bell,
 }
 
 impl Pokes {
@@ -202,23 +202,7 @@ impl Pokes {
             plan, submit, track, tell, watch, compact, reconcile, retain, room, preflight, restore, discover,
             notify,
         ] {
-            bell.notify_one();
-        }
-    }
-
-    /// Rings for whoever has something to do about a run that is now known to be in `state`.
-    pub fn about(&self, state: &State) {
-        match state {
-            State::Planned { .. } | State::Absent { .. } => self.submit.notify_one(),
-            State::Creating { .. } | State::Tracking { .. } => self.track.notify_one(),
-            State::Freeing { .. } | State::Promoting { .. } => self.room.notify_one(),
-            State::Completed { .. } | State::Failed { .. } | State::Skipped { .. } => {
-                self.tell.notify_one();
-                // The disk is free.
-                self.submit.notify_one();
-                self.retain.notify_one();
-                self.notify.notify_one();
-            }
+            bell.ring();
         }
     }
 }
@@ -310,6 +294,27 @@ impl App {
     /// Now, for a decision.
     pub fn now(&self) -> backup_core::Now {
         self.parts.time.now()
+    }
+
+    /// Rings for whoever has something to do about a run that is now known to be so: at once, or when it has.
+    pub fn ring_about(&self, run: &Run) {
+        let Pokes { submit, track, room, tell, retain, notify, .. } = &self.pokes;
+        let bell = match run.state {
+            State::Planned { .. } | State::Absent { .. } => submit,
+            State::Creating { .. } | State::Tracking { .. } => track,
+            State::Freeing { .. } | State::Promoting { .. } => room,
+            State::Completed { .. } | State::Failed { .. } | State::Skipped { .. } => {
+                // The disk is free: another may wait for it.
+                for bell in [tell, submit, retain, notify] {
+                    bell.ring();
+                }
+                return;
+            }
+        };
+        match next_step(run, &self.now(), Facts::default()) {
+            Step::Wait(wait) => bell.ring_at(self.parts.time.clock().mono().saturating_add(wait)),
+            _ => bell.ring(),
+        }
     }
 
     /// Reports an event.
@@ -420,7 +425,7 @@ impl App {
 
 /// When a run is next worth a look.
 fn attend_at(run: &Run, now: &backup_core::Now) -> Timestamp {
-    match next_step(run, now, backup_core::Facts::default()) {
+    match next_step(run, now, Facts::default()) {
         Step::Wait(wait) => now.wall.saturating_add(wait).unwrap_or(Timestamp::MAX),
         _ => now.wall,
     }

@@ -19,7 +19,7 @@ pub use requests::{
 };
 pub use sqlite::Sqlite;
 pub use store::{
-    Change, Deletion, Filter, Gap, Held, Inventory, JournalError, RestoreRow, Row, SeenShelf, Stage,
+    Asked, Change, Deletion, Filter, Gap, Held, Inventory, JournalError, RestoreRow, Row, SeenShelf, Stage,
     Standing, Store, Subject, ToAttend, Told, Watermark,
 };
 
@@ -40,9 +40,7 @@ pub enum Blocking {
 #[derive(Clone)]
 pub struct Journal {
     store: Arc<Mutex<Box<dyn Store>>>,
-    queue: Arc<Mutex<Vec<Pending>>>,
-    turn: Arc<tokio::sync::Mutex<()>>,
-    /// Where blocking work goes; none where it is done at once.
+    /// Where work goes; none where it is done at once.
     thread: Option<mpsc::Sender<Work>>,
     gate: Arc<dyn Gate>,
 }
@@ -62,6 +60,14 @@ impl Gate for Open {
     }
 }
 
+/// What the journal's thread is asked to do.
+enum Work {
+    Write(Pending),
+    Read(Question),
+}
+
+type Question = Box<dyn FnOnce(&mut dyn Store) + Send>;
+
 struct Pending {
     changes: Vec<Change>,
     done: oneshot::Sender<Result<Vec<bool>, SharedError>>,
@@ -74,19 +80,15 @@ impl Journal {
     /// A journal over `store`.
     #[must_use]
     pub fn new(store: Box<dyn Store>, blocking: Blocking) -> Self {
-        Self {
-            store: Arc::new(Mutex::new(store)),
-            queue: Arc::default(),
-            turn: Arc::default(),
-            thread: (blocking == Blocking::Thread).then(thread),
-            gate: Arc::new(Open),
-        }
+        let store = Arc::new(Mutex::new(store));
+        let thread = (blocking == Blocking::Thread).then(|| thread(Arc::clone(&store)));
+        Self { store, thread, gate: Arc::new(Open) }
     }
 
-    /// Another handle on the same store, with a queue of its own, whose writes pass through `gate`.
+    /// Another handle on the same store, whose writes pass through `gate`, at once and on the caller's thread.
     #[must_use]
     pub fn through(&self, gate: Arc<dyn Gate>) -> Self {
-        Self { queue: Arc::default(), turn: Arc::default(), gate, ..self.clone() }
+        Self { store: Arc::clone(&self.store), thread: None, gate }
     }
 
     /// Opens the journal in a state directory.
@@ -104,16 +106,12 @@ impl Journal {
     /// Whoever comes while a batch is being written waits and goes into the next: the cost of an fsync is
     /// shared by all who are there.
     pub async fn write_all(&self, changes: Vec<Change>) -> Result<Vec<bool>, SharedError> {
-        let (done, mut outcome) = oneshot::channel();
-        lock(&self.queue).push(Pending { changes, done });
-        let turn = self.turn.lock().await;
-        if let Ok(outcome) = outcome.try_recv() {
-            return outcome;
-        }
-        let batch = std::mem::take(&mut *lock(&self.queue));
-        let (store, gate) = (Arc::clone(&self.store), Arc::clone(&self.gate));
-        self.block(move || write_batch(&*gate, &mut **lock(&store), batch)).await?;
-        drop(turn);
+        let Some(thread) = &self.thread else {
+            return self.gate.apply(&mut **lock(&self.store), &changes).map_err(Arc::new);
+        };
+        let (done, outcome) = oneshot::channel();
+        let pending = Pending { changes, done };
+        thread.send(Work::Write(pending)).map_err(|_| Arc::new(JournalError::Gone))?;
         outcome.await.unwrap_or(Err(Arc::new(JournalError::Gone)))
     }
 
@@ -122,33 +120,39 @@ impl Journal {
         &self,
         question: impl FnOnce(&mut dyn Store) -> Result<T, JournalError> + Send + 'static,
     ) -> Result<T, SharedError> {
-        let store = Arc::clone(&self.store);
-        self.block(move || question(&mut **lock(&store))).await?.map_err(Arc::new)
-    }
-
-    async fn block<T: Send + 'static>(
-        &self,
-        work: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, SharedError> {
-        let Some(thread) = &self.thread else { return Ok(work()) };
-        let (done, outcome) = oneshot::channel();
+        let Some(thread) = &self.thread else {
+            return question(&mut **lock(&self.store)).map_err(Arc::new);
+        };
+        let (done, answer) = oneshot::channel();
         // Nobody waits any more: it is done all the same.
-        let work = Box::new(move || drop(done.send(work())));
-        thread.send(work).map_err(|_| Arc::new(JournalError::Gone))?;
-        outcome.await.map_err(|_| Arc::new(JournalError::Gone))
+        let ask = Box::new(move |store: &mut dyn Store| drop(done.send(question(store).map_err(Arc::new))));
+        thread.send(Work::Read(ask)).map_err(|_| Arc::new(JournalError::Gone))?;
+        answer.await.unwrap_or(Err(Arc::new(JournalError::Gone)))
     }
 }
 
-/// Something that blocks.
-type Work = Box<dyn FnOnce() + Send>;
+/// Questions that are answered, at most, while a batch waits for them.
+const QUESTIONS: usize = 64;
 
-/// A thread that does one piece of work after another, until nobody can send any.
-fn thread() -> mpsc::Sender<Work> {
+/// A thread that does what it is sent, until nobody can send anything: all writes that are there in one batch.
+fn thread(store: Arc<Mutex<Box<dyn Store>>>) -> mpsc::Sender<Work> {
     let (sender, work) = mpsc::channel::<Work>();
     let go = move || {
-        for work in work {
-            // A panic ends that piece of work: whoever waits for it is told, and the next one is done.
-            let _ = std::panic::catch_unwind(AssertUnwindSafe(work));
+        while let Ok(first) = work.recv() {
+            let mut batch = Vec::new();
+            for work in std::iter::once(first).chain(work.try_iter()).take(QUESTIONS) {
+                match work {
+                    Work::Write(pending) => batch.push(pending),
+                    // A panic ends that piece of work: whoever waits for it is told, and the next one is done.
+                    Work::Read(ask) => {
+                        let _ = std::panic::catch_unwind(AssertUnwindSafe(|| ask(&mut **lock(&store))));
+                    }
+                }
+            }
+            if !batch.is_empty() {
+                let write = || write_batch(&mut **lock(&store), batch);
+                let _ = std::panic::catch_unwind(AssertUnwindSafe(write));
+            }
         }
     };
     // Without a thread nothing can be sent, and each call says so.
@@ -156,27 +160,31 @@ fn thread() -> mpsc::Sender<Work> {
     sender
 }
 
-fn write_batch(gate: &dyn Gate, store: &mut dyn Store, batch: Vec<Pending>) {
-    let all: Vec<Change> = batch.iter().flat_map(|pending| &pending.changes).cloned().collect();
-    match gate.apply(store, &all) {
+fn write_batch(store: &mut dyn Store, batch: Vec<Pending>) {
+    let (mut changes, mut callers) = (Vec::new(), Vec::new());
+    for Pending { changes: theirs, done } in batch {
+        callers.push((theirs.len(), done));
+        changes.extend(theirs);
+    }
+    match store.apply(&changes) {
         Ok(applied) => {
-            let mut rest = applied.as_slice();
-            for Pending { changes, done } in batch {
-                let (ours, others) = rest.split_at(changes.len().min(rest.len()));
-                rest = others;
+            let mut applied = applied.into_iter();
+            for (count, done) in callers {
                 // Nobody waits any more: it is written all the same.
-                let _ = done.send(Ok(ours.to_vec()));
+                let _ = done.send(Ok(applied.by_ref().take(count).collect()));
             }
         }
         // One that can never be written must not hold up those that came with it.
-        Err(_) if batch.len() > 1 => {
-            for pending in batch {
-                write_batch(gate, store, vec![pending]);
+        Err(_) if callers.len() > 1 => {
+            let mut changes = changes.into_iter();
+            for (count, done) in callers {
+                let theirs = changes.by_ref().take(count).collect();
+                write_batch(store, vec![Pending { changes: theirs, done }]);
             }
         }
         Err(error) => {
             let error = Arc::new(error);
-            for Pending { done, .. } in batch {
+            for (_, done) in callers {
                 let _ = done.send(Err(Arc::clone(&error)));
             }
         }

@@ -1,6 +1,7 @@
 //! The daemon: acts on what `backup-core` decides. Not a public API; see `docs/stability.md`.
 
 pub mod app;
+pub mod bell;
 pub mod cli;
 pub mod clock;
 pub mod cloud;

@@ -12,8 +12,8 @@ use backup_core::run::{Freed, Policy, Poll, Reply, Room, Sighting, Skip, State, 
 use backup_core::selection::Member;
 use backup_core::{DiskId, JobName, Now, Run};
 use cbs_backupd::journal::{
-    Answer, Change, FILE, Filter, Inventory, Journal, Request, RestoreRow, Row, SeenShelf, Sqlite, Stage,
-    Standing, Store, Subject, Watermark,
+    Answer, Asked, Change, FILE, Filter, Inventory, Journal, Request, RestoreRow, Row, SeenShelf, Sqlite,
+    Stage, Standing, Store, Subject, ToAttend, Watermark,
 };
 use jiff::Timestamp;
 
@@ -50,8 +50,13 @@ fn stores() -> Vec<(Box<dyn Store>, Option<tempfile::TempDir>)> {
     vec![(Box::new(file), Some(folder)), (Box::new(Sqlite::in_memory().unwrap()), None)]
 }
 
+fn to_attend(store: &dyn Store, stage: Stage, second: i64) -> ToAttend {
+    let asked = Asked { target: "default".parse().unwrap(), stage, limit: 100 };
+    store.to_attend(&[asked], at(second), &|_, _| false).unwrap().remove(0)
+}
+
 fn found(store: &dyn Store, stage: Stage, second: i64) -> Vec<Row> {
-    let found = store.to_attend(&"default".parse().unwrap(), stage, at(second), 100, &|_| false).unwrap();
+    let found = to_attend(store, stage, second);
     assert!(found.unreadable.is_empty());
     found.runs.into_iter().map(|(row, _)| row).collect()
 }
@@ -116,8 +121,7 @@ fn what_holds_a_run_is_found_with_it() {
     const NEXT: &str = "db/disk-1a2b3c4d/19700101T000030Z";
     // Of `RUN` in second 40: busy, superseded, paused.
     let facts = |store: &dyn Store| {
-        let found =
-            store.to_attend(&"default".parse().unwrap(), Stage::Waiting, at(40), 100, &|_| false).unwrap();
+        let found = to_attend(store, Stage::Waiting, 40);
         let (_, facts) = found.runs.iter().find(|(row, _)| row.run.id.to_string() == RUN).unwrap();
         (facts.disk_busy, facts.superseded, facts.paused)
     };
@@ -304,8 +308,7 @@ fn a_run_and_a_restore_never_hold_one_disk_at_once_nor_do_two_restores() {
         let saved = Change::Save { run: absent.clone(), attend_at: at(21), now: at(21) };
         let rolling = [saved, Change::BeginRestore(begun(&first)), Change::BeginRestore(begun(&second))];
         assert_eq!(store.apply(&rolling).unwrap(), [true, true, false]);
-        let facts = store.to_attend(&"default".parse().unwrap(), Stage::Waiting, at(30), 10, &|_| false);
-        assert!(facts.unwrap().runs[0].1.disk_busy);
+        assert!(to_attend(&*store, Stage::Waiting, 30).runs[0].1.disk_busy);
         let again = absent.begin(&now(30)).unwrap();
         assert_eq!(store.apply(&[begin(again.clone(), 30)]).unwrap(), [false]);
 

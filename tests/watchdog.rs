@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use cbs_backupd::app::{App, Idle, Parts, Settings};
+use cbs_backupd::bell::Bell;
 use cbs_backupd::clock::{SteppedClock, Time};
 use cbs_backupd::config::Config;
 use cbs_backupd::journal::{Blocking, FILE, Inventory, Journal, Sqlite};
@@ -14,7 +15,6 @@ use cbs_backupd::random::Random;
 use cbs_backupd::report::log::Levels;
 use cbs_backupd::report::{Event, Kind, Report};
 use cbs_backupd::tasks::driver::{InFlight, Pulse, Task, drive};
-use tokio::sync::Notify;
 
 #[derive(Default)]
 struct Ears(Mutex<Vec<Event>>);
@@ -41,7 +41,7 @@ struct Player {
 impl Task for Player {
     const NEEDS_CLOCK: bool = false;
 
-    fn bell(app: &App) -> &Notify {
+    fn bell(app: &App) -> &Bell {
         &app.pokes.compact
     }
 

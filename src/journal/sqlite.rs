@@ -30,7 +30,7 @@ use rows::{
 
 use super::requests::{Answer, Request};
 use super::store::{
-    Change, Deletion, Filter, Gap, Held, Inventory, JournalError, RestoreRow, Row, SeenShelf, Stage,
+    Asked, Change, Deletion, Filter, Gap, Held, Inventory, JournalError, RestoreRow, Row, SeenShelf,
     Standing, Store, Subject, ToAttend, Told, Watermark,
 };
 
@@ -208,13 +208,11 @@ impl Store for Sqlite {
 
     fn to_attend(
         &self,
-        target: &TargetName,
-        stage: Stage,
+        asked: &[Asked],
         now: Timestamp,
-        limit: usize,
-        except: &dyn Fn(&RunId) -> bool,
-    ) -> Result<ToAttend, JournalError> {
-        self.wanting_attention(target, stage, now, limit, except)
+        except: &dyn Fn(&RunId, i64) -> bool,
+    ) -> Result<Vec<ToAttend>, JournalError> {
+        self.wanting_attention(asked, now, except)
     }
 
     fn open_counts(&self) -> Result<Vec<(String, u64)>, JournalError> {

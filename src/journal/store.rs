@@ -92,6 +92,17 @@ pub enum Stage {
     Room,
 }
 
+/// Which runs are asked for.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// Those of this target
+    pub target: TargetName,
+    /// and of this stage,
+    pub stage: Stage,
+    /// at most so many.
+    pub limit: usize,
+}
+
 /// Runs that want attention.
 #[derive(Debug, Default)]
 pub struct ToAttend {
@@ -458,16 +469,14 @@ pub trait Store: Send {
     fn apply(&mut self, changes: &[Change]) -> Result<Vec<bool>, JournalError>;
     /// Begins an epoch: its number, never used before. Every run that has not ended wants attention.
     fn begin_epoch(&mut self) -> Result<u64, JournalError>;
-    /// Runs of a target and stage that want attention at `now`, the longest waiting first, at most `limit`.
-    /// Those `except`ed are counted, and not read.
+    /// Runs that want attention at `now`: of each that is asked for, the longest waiting first. Those `except`ed, by their
+    /// keys and versions, are counted, and not read.
     fn to_attend(
         &self,
-        target: &TargetName,
-        stage: Stage,
+        asked: &[Asked],
         now: Timestamp,
-        limit: usize,
-        except: &dyn Fn(&RunId) -> bool,
-    ) -> Result<ToAttend, JournalError>;
+        except: &dyn Fn(&RunId, i64) -> bool,
+    ) -> Result<Vec<ToAttend>, JournalError>;
     /// Runs that have not ended, by the number in each state.
     fn open_counts(&self) -> Result<Vec<(String, u64)>, JournalError>;
     /// Waiting runs.

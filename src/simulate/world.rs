@@ -289,7 +289,7 @@ impl Living {
 
     /// Makes its watcher look at the clock, as it does each second where nothing is simulated.
     pub fn look_at_the_clock(&self) {
-        self.app.pokes.watch.notify_one();
+        self.app.pokes.watch.ring();
     }
 
     /// Puts the configuration file of `world` in force.

@@ -3,6 +3,7 @@
 //! Responsible for the part that tasks over runs share: ask the journal, ask `backup_core`, leave the others
 //! until their instant. It refuses to act.
 
+use std::cell::Cell;
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use jiff::Timestamp;
 
 use super::driver::InFlight;
 use crate::app::App;
-use crate::journal::{Change, Row, Stage};
+use crate::journal::{Asked, Change, Row, Stage, Store};
 use crate::report::{Event, Kind};
 
 /// What was found.
@@ -23,48 +24,65 @@ pub struct Found {
     pub wait: Duration,
 }
 
-/// Attends to the runs of a stage.
+/// Attends to the runs of some stages.
 #[derive(Default)]
 pub struct Attend {
     /// Rows already reported as unreadable.
     unreadable: HashSet<String>,
+    /// The end of a call makes room for more, or lets go of a run that something has happened to meanwhile.
+    heeds_ends: bool,
 }
 
 impl Attend {
-    /// The runs of `stage` with something to do now; per target at most `at_once`, less those under way. Targets
-    /// that are `full` are passed over: the end of a call makes room, and wakes the task.
+    /// The runs of these stages with something to do now; per target at most so many of a stage, less those under way.
+    /// Targets that are `full` are passed over: the end of a call makes room, and wakes the task.
     pub async fn step(
         &mut self,
         app: &Arc<App>,
-        stage: Stage,
-        at_once: usize,
+        stages: &'static [(Stage, usize)],
         full: &BTreeSet<TargetName>,
         in_flight: &InFlight,
     ) -> Found {
         let mut found = Found { acts: Vec::new(), wait: Duration::MAX };
         let settings = app.settings();
-        let mut later = Vec::new();
-        for target in settings.clouds.keys().filter(|target| !full.contains(*target)) {
-            let now = app.now();
-            // Those under way, and those that cannot be read, are found too: they must not hide the others.
-            let limit = at_once + in_flight.claimed_of(target) + self.unreadable.len();
-            let (asked, claimed) = (target.clone(), in_flight.claimed());
-            let answer = app
-                .parts
-                .journal
-                .read(move |store| {
-                    let is_claimed = |run: &RunId| claimed.contains_key(run);
-                    store.to_attend(&asked, stage, now.wall, limit, &is_claimed)
-                })
-                .await;
-            let attend = match answer {
-                Ok(answer) => answer,
-                Err(error) => {
-                    app.journal_fault(&error);
-                    found.wait = found.wait.min(Duration::from_secs(1));
-                    continue;
-                }
+        let now = app.now();
+        // Those under way, and those that cannot be read, are found too: they must not hide the others.
+        let hidden = self.unreadable.len();
+        let asked = |target: &TargetName| {
+            let hidden = hidden + in_flight.claimed_of(target);
+            let target = target.clone();
+            stages.iter().map(move |(stage, at_once)| Asked {
+                target: target.clone(),
+                stage: *stage,
+                limit: at_once + hidden,
+            })
+        };
+        let targets = settings.clouds.keys().filter(|target| !full.contains(*target));
+        let (asked, claimed): (Vec<_>, _) = (targets.flat_map(asked).collect(), in_flight.claimed());
+        self.heeds_ends = !full.is_empty();
+        let read = move |store: &mut dyn Store| {
+            let has_changed = Cell::new(false);
+            let is_claimed = |run: &RunId, version: i64| {
+                let claim = claimed.get(run);
+                has_changed.set(has_changed.get() || claim.is_some_and(|claim| claim.version != version));
+                claim.is_some()
             };
+            let answers = store.to_attend(&asked, now.wall, &is_claimed)?;
+            Ok((answers, has_changed.get()))
+        };
+        let answers = match app.parts.journal.read(read).await {
+            Ok((answers, has_changed)) => {
+                self.heeds_ends |= has_changed;
+                answers
+            }
+            Err(error) => {
+                app.journal_fault(&error);
+                found.wait = Duration::from_secs(1);
+                return found;
+            }
+        };
+        let mut later = Vec::new();
+        for (attend, (_, at_once)) in answers.into_iter().zip(stages.iter().cycle()) {
             for error in attend.unreadable {
                 if self.unreadable.insert(error.to_string()) {
                     app.say(&Event::new(Kind::JournalUnreadable, error.to_string()));
@@ -83,10 +101,10 @@ impl Attend {
                         free -= 1;
                         found.acts.push((row, step));
                     }
-                    // The end of a call makes room, and wakes the task.
                     _ => {}
                 }
             }
+            self.heeds_ends |= free == 0;
             if let Some(next) = attend.next {
                 found.wait =
                     found.wait.min(Duration::try_from(next.duration_since(now.wall)).unwrap_or_default());
@@ -97,5 +115,11 @@ impl Attend {
             let _ = app.write(Change::Attend(later)).await;
         }
         found
+    }
+
+    /// See [`Task::heeds_ends`](super::driver::Task::heeds_ends).
+    #[must_use]
+    pub fn heeds_ends(&self) -> bool {
+        self.heeds_ends
     }
 }

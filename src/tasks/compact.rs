@@ -7,10 +7,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Notify;
-
 use super::driver::{InFlight, Task};
 use crate::app::App;
+use crate::bell::Bell;
 use crate::journal::Change;
 
 /// How often it is looked for rows to forget.
@@ -29,7 +28,7 @@ impl Task for Compact {
     /// A clock that is a year ahead would forget a year too much.
     const NEEDS_CLOCK: bool = true;
 
-    fn bell(app: &App) -> &Notify {
+    fn bell(app: &App) -> &Bell {
         &app.pokes.compact
     }
 

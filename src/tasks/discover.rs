@@ -11,11 +11,11 @@ use std::time::Duration;
 use backup_core::selection::{Refresh, Selection, refresh, reselect};
 use backup_core::{DiskId, InstanceId, JobName, TargetName};
 use cbs::{Filter, Priority};
-use tokio::sync::Notify;
 
 use super::driver::{InFlight, Task};
 use super::rounds::{Rounds, Turn};
 use crate::app::App;
+use crate::bell::Bell;
 use crate::cloud::{Cloud, FoundDisk, narrowed};
 use crate::config::{Config, Disks, Job};
 use crate::journal::{Change, Held, Inventory, SharedError};
@@ -40,7 +40,7 @@ impl Task for Discover {
     /// Its calls are signed, and disks begin at an instant.
     const NEEDS_CLOCK: bool = true;
 
-    fn bell(app: &App) -> &Notify {
+    fn bell(app: &App) -> &Bell {
         &app.pokes.discover
     }
 

@@ -11,10 +11,10 @@ use std::time::Duration;
 
 use backup_core::{RunId, TargetName};
 use futures_util::FutureExt as _;
-use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use crate::app::App;
+use crate::bell::Bell;
 use crate::journal::Row;
 
 /// The calls that a task has under way, by the run that each is for.
@@ -22,29 +22,38 @@ use crate::journal::Row;
 pub struct InFlight {
     calls: JoinSet<()>,
     runs: HashMap<tokio::task::Id, Vec<RunId>>,
-    claimed: Arc<HashMap<RunId, TargetName>>,
+    claimed: Arc<HashMap<RunId, Claim>>,
+}
+
+/// A run that a call is under way for.
+#[derive(Clone, Debug)]
+pub struct Claim {
+    /// Its target.
+    pub target: TargetName,
+    /// The version of its row when the call began: in a later one something has happened to it.
+    pub version: i64,
 }
 
 impl InFlight {
     /// Starts a call for the runs of `rows`: until it has ended, they are claimed.
     pub fn start(&mut self, rows: &[Row], call: impl Future<Output = ()> + Send + 'static) {
-        Arc::make_mut(&mut self.claimed)
-            .extend(rows.iter().map(|row| (row.run.id.clone(), row.target.clone())));
+        let claim = |row: &Row| Claim { target: row.target.clone(), version: row.version };
+        Arc::make_mut(&mut self.claimed).extend(rows.iter().map(|row| (row.run.id.clone(), claim(row))));
         let runs = rows.iter().map(|row| row.run.id.clone()).collect();
         let id = self.calls.spawn(call).id();
         self.runs.insert(id, runs);
     }
 
-    /// The runs that calls are under way for, each with its target.
+    /// The runs that calls are under way for.
     #[must_use]
-    pub fn claimed(&self) -> Arc<HashMap<RunId, TargetName>> {
+    pub fn claimed(&self) -> Arc<HashMap<RunId, Claim>> {
         Arc::clone(&self.claimed)
     }
 
     /// How many runs of a target are claimed.
     #[must_use]
     pub fn claimed_of(&self, target: &TargetName) -> usize {
-        self.claimed.values().filter(|claimed| *claimed == target).count()
+        self.claimed.values().filter(|claim| claim.target == *target).count()
     }
 
     /// Waits for a call to end; for ever while there is none.
@@ -71,13 +80,22 @@ impl InFlight {
     }
 }
 
+/// Ends that are no reason for a step of their own are heeded within so much: a call may have left its run as it was.
+const GATHERS_ENDS: Duration = Duration::from_secs(1);
+
 /// A task.
 pub trait Task: Send {
     /// Whether it plans, sends or concludes by the wall clock: it then rests while that cannot be believed.
     const NEEDS_CLOCK: bool;
 
     /// Its bell.
-    fn bell(app: &App) -> &Notify;
+    fn bell(app: &App) -> &Bell;
+
+    /// Whether the end of a call is reason for a step at once. Otherwise whoever has changed something rings, and
+    /// ends are heeded a few at a time.
+    fn heeds_ends(&self) -> bool {
+        true
+    }
 
     /// Moves what it finds one step; says how long it may sleep if nobody wakes it.
     fn step(&mut self, app: &Arc<App>, in_flight: &mut InFlight) -> impl Future<Output = Duration> + Send;
@@ -134,11 +152,11 @@ pub fn name<T: Task>() -> &'static str {
 /// not count such a step: a task that only panics is one that hangs.
 pub async fn drive<T: Task>(mut task: T, app: Arc<App>, pulse: Arc<Pulse>) {
     let mut in_flight = InFlight::default();
-    let hop = app.parts.idle.hop;
-    loop {
+    let (hop, clock) = (app.parts.idle.hop, app.parts.time.clock());
+    'life: loop {
         pulse.step_begins(&app);
         // A step sees all that there is: what rang before it is answered by it.
-        let _rang = T::bell(&app).notified().now_or_never();
+        T::bell(&app).silence();
         let rests = T::NEEDS_CLOCK && !app.parts.time.is_trusted();
         let step = async { if rests { hop } else { task.step(&app, &mut in_flight).await.min(hop) } };
         let wait = match AssertUnwindSafe(step).catch_unwind().await {
@@ -153,12 +171,19 @@ pub async fn drive<T: Task>(mut task: T, app: Arc<App>, pulse: Arc<Pulse>) {
                 hop
             }
         };
-        tokio::select! {
-            biased;
-            () = app.stop.cancelled() => break,
-            () = in_flight.ended(&app) => {}
-            () = T::bell(&app).notified() => {}
-            () = tokio::time::sleep(wait) => {}
+        let sleep = tokio::time::sleep(wait);
+        tokio::pin!(sleep);
+        loop {
+            tokio::select! {
+                biased;
+                () = app.stop.cancelled() => break 'life,
+                () = in_flight.ended(&app) => {
+                    let gathers = if task.heeds_ends() { Duration::ZERO } else { GATHERS_ENDS };
+                    T::bell(&app).ring_at(clock.mono() + gathers);
+                }
+                () = T::bell(&app).rung(&*clock) => break,
+                () = &mut sleep => break,
+            }
         }
     }
     while let Some(ended) = in_flight.calls.join_next_with_id().await {

@@ -78,5 +78,5 @@ pub async fn look(app: Arc<App>, cloud: Cloud, mut row: Row) {
     if let Some(problem) = seen.problem {
         tracing::debug!(run = %row.run.id, "look-up not complete: {problem}");
     }
-    app.pokes.about(&row.run.state);
+    app.ring_about(&row.run);
 }

@@ -17,13 +17,13 @@ use backup_core::{JobName, NotifierName, TargetName};
 use futures_util::FutureExt as _;
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
-use tokio::sync::Notify as Bell;
 
 use self::draft::{Draft, FirstSeen, Look};
 use self::line::Line;
 use self::look::{Facts, ROUNDS, Watched, conditions, key_of, ping_of};
 use super::driver::{InFlight, Task};
 use crate::app::{App, PATIENCE};
+use crate::bell::Bell;
 use crate::config::{Channel, Config, Job, Notifier, Ping};
 use crate::journal::{Change, Told};
 use crate::notify::message::NAMED;
@@ -254,7 +254,7 @@ async fn tell(app: Arc<App>, line: Arc<Line>, name: NotifierName, notifier: Noti
         app.persist(told).await;
     }
     line.free();
-    app.pokes.notify.notify_one();
+    app.pokes.notify.ring();
 }
 
 /// All is well.
@@ -305,7 +305,7 @@ async fn beat(app: Arc<App>, line: Arc<Line>, round: RoundBeat) {
         app.persist(after).await;
     }
     line.free();
-    app.pokes.notify.notify_one();
+    app.pokes.notify.ring();
 }
 
 /// Which disks of a round have no backup, and why.

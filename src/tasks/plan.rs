@@ -11,11 +11,11 @@ use backup_core::run::{Policy, Skip, State};
 use backup_core::schedule::Schedule;
 use backup_core::{JobName, Owner, Run, RunId, TargetName};
 use jiff::Timestamp;
-use tokio::sync::Notify;
 
 use super::driver::{InFlight, Task};
 use super::sync;
 use crate::app::{App, Settings};
+use crate::bell::Bell;
 use crate::config::{Config, Job};
 use crate::journal::{Change, Row, SharedError, Watermark};
 use crate::report::{Event, Kind};
@@ -41,7 +41,7 @@ impl Plan {
 impl Task for Plan {
     const NEEDS_CLOCK: bool = true;
 
-    fn bell(app: &App) -> &Notify {
+    fn bell(app: &App) -> &Bell {
         &app.pokes.plan
     }
 
@@ -182,7 +182,7 @@ pub async fn write_plans(app: &App, plans: Vec<Change>) -> Result<(), SharedErro
     for (events, _) in events.iter().zip(applied).filter(|(_, applied)| *applied) {
         events.iter().for_each(|event| app.say(event));
     }
-    app.pokes.submit.notify_one();
-    app.pokes.tell.notify_one();
+    app.pokes.submit.ring();
+    app.pokes.tell.ring();
     Ok(())
 }

@@ -10,10 +10,10 @@ use std::time::Duration;
 use backup_core::quota::{Coming, Demand, forecast};
 use backup_core::{DiskId, JobName, TargetName};
 use cbs::limiter::Priority;
-use tokio::sync::Notify;
 
 use super::driver::{InFlight, Task};
 use crate::app::{App, Settings};
+use crate::bell::Bell;
 use crate::cloud::Cloud;
 use crate::config::Job;
 use crate::journal::{Change, SeenShelf};
@@ -37,7 +37,7 @@ pub struct Preflight {
 impl Task for Preflight {
     const NEEDS_CLOCK: bool = true;
 
-    fn bell(app: &App) -> &Notify {
+    fn bell(app: &App) -> &Bell {
         &app.pokes.preflight
     }
 

@@ -14,13 +14,13 @@ use backup_core::retention::PointId;
 use backup_core::run::{Look, Sighting};
 use backup_core::{BackupId, BackupName, DiskId, Mark, RunId, TargetName};
 use cbs::limiter::Priority;
-use tokio::sync::Notify;
 
 use super::driver::{InFlight, Task};
 use super::plan::PlannedBy;
 use super::retain;
 use super::rounds::{Rounds, Turn};
 use crate::app::App;
+use crate::bell::Bell;
 use crate::cloud::Cloud;
 use crate::journal::{Change, Row, SharedError};
 use crate::report::{Event, Kind};
@@ -48,7 +48,7 @@ pub struct Reconcile {
 impl Task for Reconcile {
     const NEEDS_CLOCK: bool = true;
 
-    fn bell(app: &App) -> &Notify {
+    fn bell(app: &App) -> &Bell {
         &app.pokes.reconcile
     }
 
@@ -106,8 +106,8 @@ impl Task for Reconcile {
         // Not before the jobs have begun: where the journal was lost, after what was recovered.
         let begun = !self.fresh.load(Ordering::Relaxed) && app.in_line.is_so();
         if behind && all_listed && begun && mono >= settled && app.write(Change::CaughtUp).await.is_ok() {
-            app.pokes.submit.notify_one();
-            app.pokes.retain.notify_one();
+            app.pokes.submit.ring();
+            app.pokes.retain.ring();
         }
         wait
     }
@@ -126,7 +126,7 @@ impl Reconcile {
         self.fresh.store(false, Ordering::Relaxed);
         self.lined_up = Some(mono);
         app.in_line.ask();
-        app.pokes.plan.notify_one();
+        app.pokes.plan.ring();
         Duration::MAX
     }
 }
@@ -284,7 +284,7 @@ impl Disk<'_> {
                 match late {
                     Some(Ok(run)) => {
                         app.write(Change::Late(run)).await?;
-                        app.pokes.tell.notify_one();
+                        app.pokes.tell.ring();
                     }
                     Some(Err(error)) => app.fault(&error),
                     None => {}
@@ -325,7 +325,7 @@ impl Disk<'_> {
         app.write(Change::Recover(vec![row.clone()])).await?;
         let message = "found in the cloud by its name; the journal did not know its run";
         app.say(&Event::of_row(Kind::BackupAdopted, &row, message));
-        app.pokes.about(&row.run.state);
+        app.ring_about(&row.run);
         Ok(())
     }
 
@@ -344,7 +344,7 @@ impl Disk<'_> {
         if app.write(app.saving_waiting(run)).await? {
             let message = "an earlier attempt had its effect after all";
             app.say(&Event::of_row(Kind::BackupAdopted, &row, message));
-            app.pokes.about(&row.run.state);
+            app.ring_about(&row.run);
         }
         Ok(())
     }

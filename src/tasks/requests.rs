@@ -39,7 +39,7 @@ pub async fn take_up_all(app: &App, trusted: bool) -> Result<Vec<(i64, Vec<ToIns
             }
             // The restorer's: they need the cloud.
             Request::InspectRestore(_) | Request::Restore(_) | Request::Quotas => {}
-            Request::Backups(_) | Request::Prune(_) => app.pokes.retain.notify_one(),
+            Request::Backups(_) | Request::Prune(_) => app.pokes.retain.ring(),
             Request::Inspect { jobs } => to_inspect.push((number, jobs)),
         }
     }
@@ -102,7 +102,7 @@ async fn backup(app: &App, number: i64, disks: Vec<DiskId>, job: Option<JobName>
     changes.push(Change::Answer(number, Answer::Runs { runs }));
     app.write_all(changes).await?;
     planned.iter().for_each(|event| app.say(event));
-    app.pokes.submit.notify_one();
+    app.pokes.submit.ring();
     Ok(())
 }
 

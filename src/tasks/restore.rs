@@ -11,11 +11,11 @@ use std::time::Duration;
 use backup_core::TargetName;
 use backup_core::restore::{Failure, Reply, Restore, State, Step, check, next_step};
 use cbs::Power;
-use tokio::sync::Notify;
 
 use super::driver::{InFlight, Task};
 use super::quotas;
 use crate::app::{App, Settings};
+use crate::bell::Bell;
 use crate::cloud::Cloud;
 use crate::journal::{Answer, Change, Request, RestoreAsk, RestoreRow};
 use crate::report::{Event, Kind};
@@ -49,7 +49,7 @@ impl Task for Restores {
     /// It measures by the monotonic clock, and a person waits.
     const NEEDS_CLOCK: bool = false;
 
-    fn bell(app: &App) -> &Notify {
+    fn bell(app: &App) -> &Bell {
         &app.pokes.restore
     }
 
@@ -83,7 +83,7 @@ impl Task for Restores {
                 in_flight.start(&[], async move {
                     take_up(&app, number, ask, only_look).await;
                     drop(claim);
-                    app.pokes.restore.notify_one();
+                    app.pokes.restore.ring();
                 });
             }
         }
@@ -92,7 +92,7 @@ impl Task for Restores {
         for row in restores {
             let step = next_step(&row.restore, &now, settle);
             if step == Step::Ended {
-                app.pokes.tell.notify_one();
+                app.pokes.tell.ring();
                 continue;
             }
             if let Step::Wait(rest) = step {
@@ -193,9 +193,9 @@ async fn save(app: &App, row: RestoreRow, restore: Restore) {
     let ended_at = restore.state.is_ended().then(|| app.now().wall);
     app.persist(Change::SaveRestore(RestoreRow { restore, ended_at, ..row })).await;
     if ended_at.is_some() {
-        app.pokes.submit.notify_one();
+        app.pokes.submit.ring();
     }
-    app.pokes.restore.notify_one();
+    app.pokes.restore.ring();
 }
 
 /// Why a restore failed, in a word of the contract.

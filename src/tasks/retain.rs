@@ -13,10 +13,10 @@ use std::time::Duration;
 
 use backup_core::{DiskId, TargetName};
 use jiff::{SignedDuration, Timestamp};
-use tokio::sync::Notify;
 
 use super::driver::{InFlight, Task};
 use crate::app::App;
+use crate::bell::Bell;
 use crate::journal::{Request, SharedError, Which};
 
 pub(super) use pass::account;
@@ -76,7 +76,7 @@ impl When {
 impl Task for Retain {
     const NEEDS_CLOCK: bool = true;
 
-    fn bell(app: &App) -> &Notify {
+    fn bell(app: &App) -> &Bell {
         &app.pokes.retain
     }
 

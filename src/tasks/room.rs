@@ -15,19 +15,19 @@ use backup_core::run::{Freed, Freeing, Full, Poll, Room, State, WhenFull};
 use backup_core::{BackupId, BackupName, DiskId, JobName, Run, RunId, SnapshotId, Step, TargetName};
 use cbs::limiter::Priority;
 use jiff::Timestamp;
-use tokio::sync::Notify;
 
 use super::attend::Attend;
 use super::driver::{InFlight, Task};
 use super::submit;
 use crate::app::App;
+use crate::bell::Bell;
 use crate::cloud::Cloud;
 use crate::config::Job;
 use crate::journal::{Change, Row, SharedError, Stage};
 use crate::report::{Event, Kind};
 
 /// Disks of one target on which room is made at once.
-const AT_ONCE: usize = 128;
+const AT_ONCE: &[(Stage, usize)] = &[(Stage::Room, 128)];
 /// The most ids in one call (the cloud's limit).
 const IDS_IN_A_CALL: usize = 100;
 /// How often the counts of disks are looked at on which runs wait.
@@ -61,12 +61,12 @@ fn waiting_since(row: &Row) -> Option<Timestamp> {
 impl Task for MakeRoom {
     const NEEDS_CLOCK: bool = true;
 
-    fn bell(app: &App) -> &Notify {
+    fn bell(app: &App) -> &Bell {
         &app.pokes.room
     }
 
     async fn step(&mut self, app: &Arc<App>, in_flight: &mut InFlight) -> Duration {
-        let found = self.attend.step(app, Stage::Room, AT_ONCE, &BTreeSet::new(), in_flight).await;
+        let found = self.attend.step(app, AT_ONCE, &BTreeSet::new(), in_flight).await;
         let mut polls: BTreeMap<TargetName, Vec<Row>> = BTreeMap::new();
         for (row, step) in found.acts {
             let Some(cloud) = app.cloud(&row.target) else { continue };
@@ -162,7 +162,7 @@ async fn see_room(app: Arc<App>, cloud: Cloud, rows: Vec<Row>, seen_full: SeenFu
             let _ = app.write(app.saving_waiting(run)).await;
         }
     }
-    app.pokes.submit.notify_one();
+    app.pokes.submit.ring();
 }
 
 /// The cloud says that the quota is full: what is there is listed, and what makes room decided and begun.
@@ -183,7 +183,7 @@ pub(super) async fn decide(app: Arc<App>, cloud: Cloud, row: Row) {
     if matches!(row.run.state, State::Freeing { .. }) {
         free(app, cloud, row).await;
     } else {
-        app.pokes.about(&row.run.state);
+        app.ring_about(&row.run);
     }
 }
 
@@ -275,12 +275,12 @@ async fn begin(app: &App, mut row: Row, room: Room) -> Option<Row> {
             let stay = left.unwrap_or_default();
             let message = format!("{point} of {} makes room: {why}; {stay} good ones stay", of.due);
             say_full(app, &row, message);
-            app.pokes.tell.notify_one();
+            app.pokes.tell.ring();
             return Some(row);
         }
         State::Promoting { point, of, .. } => {
             say_full(app, &row, format!("{point} of {} becomes a snapshot", of.due));
-            app.pokes.tell.notify_one();
+            app.pokes.tell.ring();
             return Some(row);
         }
         State::Absent { retry_at, full: Some(Full::Waiting { .. }) } => {
@@ -290,11 +290,11 @@ async fn begin(app: &App, mut row: Row, room: Room) -> Option<Row> {
                 &Event::of_row(Kind::QuotaFull, &row, message)
                     .with(|fields| fields.retry_in_ms = u64::try_from(wait).ok()),
             );
-            app.pokes.room.notify_one();
+            app.pokes.room.ring();
         }
         _ => {}
     }
-    app.pokes.about(&row.run.state);
+    app.ring_about(&row.run);
     None
 }
 
@@ -357,7 +357,7 @@ async fn free(app: Arc<App>, cloud: Cloud, mut row: Row) {
             _ => false,
         };
         if !is_due {
-            return app.pokes.about(&row.run.state);
+            return app.ring_about(&row.run);
         }
     }
 }
@@ -399,7 +399,7 @@ async fn promote(app: Arc<App>, cloud: Cloud, row: Row, room: Room) {
         State::Absent { .. } => {
             (Kind::BackupRetry, format!("{point} did not become a snapshot: {}", answer.message))
         }
-        _ => return app.pokes.about(&row.run.state),
+        _ => return app.ring_about(&row.run),
     };
     app.say(&Event::of_row(kind, &row, message).with(|fields| {
         fields.request_id = answer.request_id;
@@ -407,7 +407,7 @@ async fn promote(app: Arc<App>, cloud: Cloud, row: Row, room: Room) {
             fields.retry_in_ms = u64::try_from(retry_at.duration_since(now.wall).as_millis()).ok();
         }
     }));
-    app.pokes.about(&row.run.state);
+    app.ring_about(&row.run);
 }
 
 /// Looks for the snapshot of a promotion by its name.
@@ -504,8 +504,8 @@ async fn record(app: &App, before: &Run, row: Row) {
     if !persist_all(app, changes).await {
         return;
     }
-    app.pokes.tell.notify_one();
-    app.pokes.about(&row.run.state);
+    app.pokes.tell.ring();
+    app.ring_about(&row.run);
 }
 
 /// Writes what happened, all of it at once, however long it takes.

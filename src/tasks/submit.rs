@@ -9,18 +9,18 @@ use std::time::Duration;
 use backup_core::run::State;
 use backup_core::{BackupName, Step};
 use cbs::limiter::Priority;
-use tokio::sync::Notify;
 
 use super::driver::{InFlight, Task};
 use super::{attend, look, room};
 use crate::app::App;
+use crate::bell::Bell;
 use crate::cloud::Cloud;
 use crate::journal::{Row, Stage};
 use crate::report::{Event, Kind};
 
 /// Runs of one target that may stand in its lane or have a call under way at once. More would only wait in
 /// memory rather than in the journal.
-const AT_ONCE: usize = 128;
+const AT_ONCE: &[(Stage, usize)] = &[(Stage::Waiting, 128)];
 /// New ones are looked for once there are no more than so many: by the dozen, not one for each call that ends.
 const REFILL_AT: usize = 64;
 /// A run whose intent could not be written is left alone for so long.
@@ -35,15 +35,19 @@ pub struct Submit {
 impl Task for Submit {
     const NEEDS_CLOCK: bool = true;
 
-    fn bell(app: &App) -> &Notify {
+    fn bell(app: &App) -> &Bell {
         &app.pokes.submit
+    }
+
+    fn heeds_ends(&self) -> bool {
+        self.attend.heeds_ends()
     }
 
     async fn step(&mut self, app: &Arc<App>, in_flight: &mut InFlight) -> Duration {
         let settings = app.settings();
         let full = settings.clouds.keys().filter(|target| in_flight.claimed_of(target) > REFILL_AT);
         let full = full.cloned().collect();
-        let found = self.attend.step(app, Stage::Waiting, AT_ONCE, &full, in_flight).await;
+        let found = self.attend.step(app, AT_ONCE, &full, in_flight).await;
         for (row, step) in found.acts {
             let Some(cloud) = app.cloud(&row.target) else { continue };
             match step {
@@ -68,7 +72,7 @@ async fn end(app: &App, ended: Result<backup_core::Run, backup_core::run::Illega
         Ok(run) => {
             // A failed write is not repeated here: the run is found again, and ends then.
             if app.write(app.saving_waiting(run)).await.is_ok() {
-                app.pokes.tell.notify_one();
+                app.pokes.tell.ring();
             }
         }
         Err(error) => app.fault(&error),
@@ -121,7 +125,7 @@ pub(super) async fn attempt(app: Arc<App>, cloud: Cloud, mut row: Row) {
     let (kind, message) = match &row.run.state {
         State::Tracking { .. } => (Kind::BackupAccepted, "accepted; not good before it is NORMAL".to_owned()),
         // That is said together with what follows from it.
-        State::Absent { full: Some(_), .. } => return app.pokes.submit.notify_one(),
+        State::Absent { full: Some(_), .. } => return app.pokes.submit.ring(),
         State::Absent { .. } => (Kind::BackupRetry, answer.message),
         State::Creating { .. } => {
             (Kind::BackupAmbiguous, format!("it may exist, and is looked for: {}", answer.message))
@@ -135,5 +139,5 @@ pub(super) async fn attempt(app: Arc<App>, cloud: Cloud, mut row: Row) {
             fields.retry_in_ms = u64::try_from(retry_at.duration_since(at_answer.wall).as_millis()).ok();
         }
     }));
-    app.pokes.about(&row.run.state);
+    app.ring_about(&row.run);
 }

@@ -12,10 +12,10 @@ use std::time::Duration;
 use backup_core::run::State;
 use backup_core::{RunId, restore};
 use jiff::Timestamp;
-use tokio::sync::Notify;
 
 use super::driver::{InFlight, Task};
 use crate::app::App;
+use crate::bell::Bell;
 use crate::journal::{Change, Gap, JournalError, RestoreRow, Row, Store};
 use crate::report::{Event, Kind, Receipt};
 
@@ -56,7 +56,7 @@ enum Edge {
 impl Task for Tell {
     const NEEDS_CLOCK: bool = false;
 
-    fn bell(app: &App) -> &Notify {
+    fn bell(app: &App) -> &Bell {
         &app.pokes.tell
     }
 

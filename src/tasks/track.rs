@@ -8,19 +8,17 @@ use std::time::Duration;
 
 use backup_core::run::Poll;
 use backup_core::{Step, TargetName};
-use tokio::sync::Notify;
 
 use super::attend::Attend;
 use super::driver::{InFlight, Task};
 use super::look;
 use crate::app::App;
+use crate::bell::Bell;
 use crate::cloud::Cloud;
 use crate::journal::{Row, Stage};
 
-/// Look-ups of one target under way at once.
-const LOOKS_AT_ONCE: usize = 64;
-/// Accepted backups of one target that are asked for at once.
-const POLLS_AT_ONCE: usize = 1000;
+/// Look-ups, and accepted backups that are asked for, of one target at once.
+const AT_ONCE: &[(Stage, usize)] = &[(Stage::Unresolved, 64), (Stage::Accepted, 1000)];
 /// The most ids in one call (the cloud's limit).
 const IDS_IN_A_CALL: usize = 100;
 
@@ -33,16 +31,18 @@ pub struct Track {
 impl Task for Track {
     const NEEDS_CLOCK: bool = true;
 
-    fn bell(app: &App) -> &Notify {
+    fn bell(app: &App) -> &Bell {
         &app.pokes.track
     }
 
+    fn heeds_ends(&self) -> bool {
+        self.attend.heeds_ends()
+    }
+
     async fn step(&mut self, app: &Arc<App>, in_flight: &mut InFlight) -> Duration {
-        let none = BTreeSet::new();
-        let unresolved = self.attend.step(app, Stage::Unresolved, LOOKS_AT_ONCE, &none, in_flight).await;
-        let accepted = self.attend.step(app, Stage::Accepted, POLLS_AT_ONCE, &none, in_flight).await;
+        let found = self.attend.step(app, AT_ONCE, &BTreeSet::new(), in_flight).await;
         let mut polls: BTreeMap<TargetName, Vec<Row>> = BTreeMap::new();
-        for (row, step) in unresolved.acts.into_iter().chain(accepted.acts) {
+        for (row, step) in found.acts {
             match step {
                 Step::Look => {
                     if let Some(cloud) = app.cloud(&row.target) {
@@ -62,7 +62,7 @@ impl Task for Track {
                 in_flight.start(rows, poll(Arc::clone(app), cloud.clone(), rows.to_vec()));
             }
         }
-        unresolved.wait.min(accepted.wait)
+        found.wait
     }
 }
 
@@ -75,7 +75,7 @@ async fn poll(app: Arc<App>, cloud: Cloud, rows: Vec<Row>) {
         answers = cloud.poll(&ids) => answers,
     };
     let now = app.now();
-    let mut states = Vec::with_capacity(rows.len());
+    let mut runs = Vec::with_capacity(rows.len());
     let saves: Vec<_> = rows
         .into_iter()
         .filter_map(|row| {
@@ -90,7 +90,7 @@ async fn poll(app: Arc<App>, cloud: Cloud, rows: Vec<Row>) {
             };
             match row.run.polled(&now, poll) {
                 Ok(run) => {
-                    states.push(run.state.clone());
+                    runs.push(run.clone());
                     Some(app.persist(app.saving(run)))
                 }
                 Err(error) => {
@@ -104,7 +104,5 @@ async fn poll(app: Arc<App>, cloud: Cloud, rows: Vec<Row>) {
     if let Err(problem) = answers {
         tracing::debug!("backups could not be asked for: {problem}");
     }
-    for state in states.iter().filter(|state| state.is_ended()) {
-        app.pokes.about(state);
-    }
+    runs.iter().for_each(|run| app.ring_about(run));
 }

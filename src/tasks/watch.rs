@@ -8,12 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use backup_core::TargetName;
-use tokio::sync::Notify;
 
 use super::clock_check::ClockCheck;
 use super::driver::{InFlight, Task};
 use super::{inspect, requests};
 use crate::app::App;
+use crate::bell::Bell;
 use crate::cloud::{Cloud, Source};
 use crate::journal::ToInspect;
 use crate::report::{Event, Kind, chain};
@@ -43,7 +43,7 @@ struct Renewals {
 impl Task for Watch {
     const NEEDS_CLOCK: bool = false;
 
-    fn bell(app: &App) -> &Notify {
+    fn bell(app: &App) -> &Bell {
         &app.pokes.watch
     }
 

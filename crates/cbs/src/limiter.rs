@@ -1,9 +1,10 @@
 //! Rate limits: no lane ever releases more calls than its limit in any one second.
 //!
-//! A *lane* is one bucket of the cloud. A call queues for the lane's one [`Permit`], by priority; with the permit
+//! A *lane* is one bucket of the cloud. A call queues for a [`Permit`] of the lane, by priority; with the permit
 //! in hand its caller may write down what it is about to do; [`Permit::depart`] then waits for the lane's pace
 //! and releases the call. So spacing holds at the moment the bytes leave however long the writing took, and the
-//! writing overlaps with the wait. While a permit is held nobody else departs: who holds one does one short thing.
+//! writing overlaps with the wait. There are no more permits than calls that may depart while something is written:
+//! one, up to a hundred calls a second. Nobody departs but who holds one, and does one short thing with it.
 //!
 //! Responsible for order, spacing, calls in flight, and for slowing down when the cloud says so. It refuses to
 //! know what is called.
@@ -51,6 +52,9 @@ impl Priority {
         Self::Command,
     ];
 }
+
+/// A lane has as many permits as it may release calls within this: what they write down meanwhile shares an fsync.
+const AHEAD: Duration = Duration::from_millis(20);
 
 /// What holds for all lanes of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,7 +151,7 @@ pub struct Lane {
 struct State {
     queue: Queue<Permit>,
     pace: Pace,
-    permit_is_out: bool,
+    permits_out: usize,
     in_flight: usize,
     most_in_flight: usize,
     released: u64,
@@ -188,7 +192,7 @@ impl Lane {
             state: Mutex::new(State {
                 queue: Queue::default(),
                 pace: Pace::new(rate, settings),
-                permit_is_out: false,
+                permits_out: 0,
                 in_flight: 0,
                 most_in_flight: settings.in_flight.max(1),
                 released: 0,
@@ -197,7 +201,7 @@ impl Lane {
         }
     }
 
-    /// Waits for the lane's permit. Its place in the queue is taken when the future is first polled, and given
+    /// Waits for a permit of the lane. Its place in the queue is taken when the future is first polled, and given
     /// back when it is dropped.
     pub async fn acquire(self: &Arc<Self>, priority: Priority) -> Permit {
         let (grant, granted) = oneshot::channel();
@@ -238,26 +242,30 @@ impl Lane {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Hands the permit to who is next, if it is in and a call more may be on its way.
+    /// Hands permits to who is next, while there are any and a call more may be on its way.
     fn grant_next(self: &Arc<Self>) {
-        let (grant, permit) = {
-            let mut state = self.state();
-            if state.permit_is_out || state.in_flight >= state.most_in_flight {
-                return;
-            }
-            let Some((priority, grant)) = state.queue.pop() else { return };
-            state.permit_is_out = true;
-            (grant, Permit { lane: Arc::clone(self), priority, departed: None })
-        };
-        // Whoever gave up meanwhile sends the permit back; dropping it, outside the lock, hands it on.
-        drop(grant.send(permit));
+        while let Some((grant, permit)) = self.next_grant() {
+            // Whoever gave up meanwhile sends the permit back; dropping it, outside the lock, hands it on.
+            drop(grant.send(permit));
+        }
+    }
+
+    fn next_grant(self: &Arc<Self>) -> Option<(oneshot::Sender<Permit>, Permit)> {
+        let mut state = self.state();
+        let may_be_out = state.pace.calls_within(AHEAD).max(1);
+        if state.permits_out >= may_be_out || state.in_flight + state.permits_out >= state.most_in_flight {
+            return None;
+        }
+        let (priority, grant) = state.queue.pop()?;
+        state.permits_out += 1;
+        Some((grant, Permit { lane: Arc::clone(self), priority, departed: None }))
     }
 
     /// Releases the call now, or says when to ask again.
     fn try_release(&self) -> Result<Instant, Instant> {
         let mut state = self.state();
         let released = state.pace.try_release()?;
-        state.permit_is_out = false;
+        state.permits_out -= 1;
         state.in_flight += 1;
         state.released += 1;
         self.tell(&state);
@@ -270,9 +278,9 @@ impl Lane {
     }
 }
 
-/// The right to be the next call of a lane. Dropping it hands it on.
+/// The right to be among the next calls of a lane. Dropping it hands it on.
 #[derive(Debug)]
-#[must_use = "nobody else departs while a permit is held"]
+#[must_use = "while it is held, others wait for it"]
 pub struct Permit {
     lane: Arc<Lane>,
     priority: Priority,
@@ -312,7 +320,7 @@ impl Drop for Permit {
         {
             let mut state = self.lane.state();
             match self.departed {
-                None => state.permit_is_out = false,
+                None => state.permits_out -= 1,
                 Some(_) => state.in_flight -= 1,
             }
         }

@@ -156,12 +156,18 @@ fn unresolved(
 }
 
 /// After an acceptance: polls at growing intervals; looks, once asking by id has not found it.
+///
+/// All that are due within a second wait for its end: one call asks for a hundred.
 fn poll_or_wait(now: &Now, polls: u32, polled: Mark, missing: Option<u32>) -> Step {
     let pause = FIRST_POLL.saturating_mul(1 << polls.min(10)).min(LONGEST_POLL_PAUSE);
     match pause.saturating_sub(now.since(polled)) {
         Duration::ZERO if missing.is_some() => Step::Look,
         Duration::ZERO => Step::Poll,
-        rest => Step::Wait(rest),
+        rest => {
+            let at = now.up + rest;
+            let whole_second = Duration::from_secs(at.as_secs() + u64::from(at.subsec_nanos() > 0));
+            Step::Wait(whole_second - now.up)
+        }
     }
 }
 

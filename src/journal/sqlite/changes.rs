@@ -3,6 +3,8 @@
 //! Responsible for what each change presumes: it is checked in the statement that writes, so that no interleaving
 //! of tasks and commands can pass it.
 
+use std::sync::LazyLock;
+
 use backup_core::retention::PointId;
 use backup_core::run::{Policy, State};
 use backup_core::{InstanceId, Run, RunId};
@@ -63,7 +65,7 @@ pub(super) fn apply(write: &Transaction<'_>, change: &Change) -> rusqlite::Resul
             Ok(true)
         }
         Change::Save { run, attend_at, now } => {
-            let saved = save(write, run, *attend_at, *now, "ended_at IS NULL")?;
+            let saved = save(write, &SAVE, run, *attend_at, *now)?;
             if saved && run.state.is_ended() {
                 // The disk is free: whoever waits for it may be looked at.
                 execute(
@@ -76,7 +78,7 @@ pub(super) fn apply(write: &Transaction<'_>, change: &Change) -> rusqlite::Resul
             Ok(saved)
         }
         Change::SaveWaiting { run, attend_at, now } => {
-            save(write, run, *attend_at, *now, "ended_at IS NULL AND state IN ('planned', 'absent')")
+            save(write, &SAVE_WAITING, run, *attend_at, *now)
         }
         Change::Attend(rows) => {
             for (Row { run, version, .. }, at) in rows {
@@ -383,19 +385,23 @@ fn set_missing(write: &Transaction<'_>, runs: &[RunId], times: &str) -> rusqlite
     Ok(true)
 }
 
+static BEGIN: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "UPDATE runs SET version = version + 1, state = ?4, body = ?5, attempts = ?6, began_at = coalesce(began_at, ?7), attend_at = ?8
+         WHERE job = ?1 AND disk = ?2 AND due = ?3 AND ended_at IS NULL
+           AND state IN ('planned', 'absent', 'freeing', 'promoting')
+           AND NOT EXISTS (SELECT 1 FROM runs b WHERE b.disk = ?2 AND b.ended_at IS NULL
+                           AND b.state IN {HOLDS} AND (b.job, b.due) != (?1, ?3))
+           AND NOT {RESTORED}"
+    )
+});
+
 /// The guard of "one at a time on a disk" stands here, where the intent is written, so that no interleaving of
 /// tasks can pass it.
 fn begin(write: &Transaction<'_>, run: &Run, attend_at: Timestamp, now: Timestamp) -> rusqlite::Result<bool> {
     let begun = execute(
         write,
-        &format!(
-            "UPDATE runs SET version = version + 1, state = ?4, body = ?5, attempts = ?6, began_at = coalesce(began_at, ?7), attend_at = ?8
-             WHERE job = ?1 AND disk = ?2 AND due = ?3 AND ended_at IS NULL
-               AND state IN ('planned', 'absent', 'freeing', 'promoting')
-               AND NOT EXISTS (SELECT 1 FROM runs b WHERE b.disk = ?2 AND b.ended_at IS NULL
-                               AND b.state IN {HOLDS} AND (b.job, b.due) != (?1, ?3))
-               AND NOT {RESTORED}"
-        ),
+        &BEGIN,
         params![
             run.id.job.as_str(),
             run.id.disk.as_str(),
@@ -470,22 +476,29 @@ fn close_gap(write: &Transaction<'_>, disk: &str, at: Timestamp) -> rusqlite::Re
     )
 }
 
+static SAVE: LazyLock<String> = LazyLock::new(|| saving("ended_at IS NULL"));
+static SAVE_WAITING: LazyLock<String> =
+    LazyLock::new(|| saving("ended_at IS NULL AND state IN ('planned', 'absent')"));
+
+fn saving(presumed: &str) -> String {
+    format!(
+        "UPDATE runs SET version = version + 1, state = ?4, body = ?5, attempts = ?6, setback = ?7, unsure = ?8, attend_at = ?9, ended_at = ?10,
+                taken = ?11
+         WHERE job = ?1 AND disk = ?2 AND due = ?3 AND {presumed}"
+    )
+}
+
 fn save(
     write: &Transaction<'_>,
+    sql: &str,
     run: &Run,
     attend_at: Timestamp,
     now: Timestamp,
-    unless: &str,
 ) -> rusqlite::Result<bool> {
     let ended = run.state.is_ended();
-    let sql = format!(
-        "UPDATE runs SET version = version + 1, state = ?4, body = ?5, attempts = ?6, setback = ?7, unsure = ?8, attend_at = ?9, ended_at = ?10,
-                taken = ?11
-         WHERE job = ?1 AND disk = ?2 AND due = ?3 AND {unless}"
-    );
     let saved = execute(
         write,
-        &sql,
+        sql,
         params![
             run.id.job.as_str(),
             run.id.disk.as_str(),

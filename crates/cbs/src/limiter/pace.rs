@@ -111,6 +111,11 @@ impl Pace {
         self.climbed(now())
     }
 
+    /// How many calls may be released within so much time.
+    pub(super) fn calls_within(&self, time: Duration) -> usize {
+        usize::try_from((self.rate * time.as_secs_f64()) as u64).unwrap_or(usize::MAX)
+    }
+
     pub(super) fn throttles(&self) -> u64 {
         self.throttles
     }
