@@ -11,6 +11,7 @@ pub mod store;
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
@@ -131,25 +132,29 @@ impl Journal {
     }
 }
 
+/// Writes that came while others were written wait so much longer for more of them to share their fsync. One that comes
+/// alone is written at once.
+const GATHERS: Duration = Duration::from_millis(2);
 /// Questions that are answered, at most, while a batch waits for them.
 const QUESTIONS: usize = 64;
 
-/// A thread that does what it is sent, until nobody can send anything: all writes that are there in one batch.
+/// A thread that does what it is sent, until nobody can send anything.
 fn thread(store: Arc<Mutex<Box<dyn Store>>>) -> mpsc::Sender<Work> {
     let (sender, work) = mpsc::channel::<Work>();
     let go = move || {
-        while let Ok(first) = work.recv() {
-            let mut batch = Vec::new();
-            for work in std::iter::once(first).chain(work.try_iter()).take(QUESTIONS) {
-                match work {
-                    Work::Write(pending) => batch.push(pending),
-                    // A panic ends that piece of work: whoever waits for it is told, and the next one is done.
-                    Work::Read(ask) => {
-                        let _ = std::panic::catch_unwind(AssertUnwindSafe(|| ask(&mut **lock(&store))));
-                    }
-                }
+        let mut batch = Vec::new();
+        loop {
+            let is_busy = take(&store, work.try_iter(), &mut batch);
+            if is_busy && !batch.is_empty() {
+                std::thread::park_timeout(GATHERS);
+                take(&store, work.try_iter(), &mut batch);
+            } else if !is_busy {
+                let Ok(first) = work.recv() else { return };
+                take(&store, std::iter::once(first).chain(work.try_iter()), &mut batch);
             }
             if !batch.is_empty() {
+                let batch = std::mem::take(&mut batch);
+                // A panic ends a piece of work: whoever waits for it is told, and the next one is done.
                 let write = || write_batch(&mut **lock(&store), batch);
                 let _ = std::panic::catch_unwind(AssertUnwindSafe(write));
             }
@@ -158,6 +163,21 @@ fn thread(store: Arc<Mutex<Box<dyn Store>>>) -> mpsc::Sender<Work> {
     // Without a thread nothing can be sent, and each call says so.
     let _ = std::thread::Builder::new().name("journal".to_owned()).spawn(go);
     sender
+}
+
+/// Answers the questions that are there, and adds the writes to the batch; whether there was anything.
+fn take(store: &Mutex<Box<dyn Store>>, work: impl Iterator<Item = Work>, batch: &mut Vec<Pending>) -> bool {
+    let mut was_any = false;
+    for work in work.take(QUESTIONS) {
+        was_any = true;
+        match work {
+            Work::Write(pending) => batch.push(pending),
+            Work::Read(ask) => {
+                let _ = std::panic::catch_unwind(AssertUnwindSafe(|| ask(&mut **lock(store))));
+            }
+        }
+    }
+    was_any
 }
 
 fn write_batch(store: &mut dyn Store, batch: Vec<Pending>) {

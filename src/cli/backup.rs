@@ -65,7 +65,7 @@ pub(super) fn retry(global: &Global, arguments: RetryArguments) -> Outcome {
 
 fn ask(global: &Global, request: Request, common: &Common) -> Outcome {
     let config = open::config(&global.config)?;
-    let runtime = tokio::runtime::Runtime::new().map_err(|error| Failure::io("start", &error))?;
+    let runtime = open::runtime()?;
     runtime.block_on(async {
         let rows = match open::lock(&config.state_dir)? {
             Taken::Ours(_lock) => by_ourselves(global, &config, request, common).await?,

@@ -122,7 +122,7 @@ pub(super) fn ask_for(global: &Global, request: Request) -> Result<Answer, Failu
             "cbs-backupd: what goes is deleted once a second listing, {settle} s after the first, has confirmed what stays"
         );
     }
-    let runtime = tokio::runtime::Runtime::new().map_err(|error| Failure::io("start", &error))?;
+    let runtime = open::runtime()?;
     runtime.block_on(async {
         match open::lock(&config.state_dir)? {
             Taken::Ours(_lock) => by_ourselves(global, &config, request).await,

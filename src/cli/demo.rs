@@ -39,7 +39,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn demo(arguments: &Arguments) -> Outcome {
-    let runtime = tokio::runtime::Runtime::new().map_err(|error| Failure::io("start", &error))?;
+    let runtime = open::runtime()?;
     let folder = std::env::temp_dir().join(format!("cbs-backupd-demo-{}", std::process::id()));
     let outcome = runtime.block_on(play(arguments.disks, folder.clone()));
     // What is left behind in the temporary folder is no failure of the demo.

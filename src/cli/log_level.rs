@@ -38,7 +38,7 @@ pub(super) fn log_level(global: &Global, arguments: Arguments) -> Outcome {
         None if arguments.reset => LogAsk::Reset,
         None => LogAsk::Show,
     };
-    let runtime = tokio::runtime::Runtime::new().map_err(|error| Failure::io("start", &error))?;
+    let runtime = open::runtime()?;
     runtime.block_on(async {
         let journal = Journal::open(&config.state_dir).map_err(|error| Failure::journal(&error))?;
         let number = request::submit(&journal, Request::LogLevel(ask), None).await?;

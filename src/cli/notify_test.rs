@@ -54,8 +54,7 @@ pub(super) fn notify_test(global: &Global, arguments: &Arguments) -> Outcome {
     }
     let deliver = open::notifiers(open::environment())?;
     let now = open::clock().wall();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| Failure::io("start", &error))?;
+    let runtime = open::runtime()?;
     let results = runtime.block_on(futures_util::future::join_all(
         all.iter().map(|tested| test(&*deliver, tested, &config.owner, now)),
     ));

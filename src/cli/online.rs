@@ -27,7 +27,7 @@ pub(super) fn ask(global: &Global, config: &Arc<Config>) -> Result<Vec<Inspected
         disks: job.disks.clone(),
     });
     let body = Request::Inspect { jobs: jobs.collect() };
-    let runtime = tokio::runtime::Runtime::new().map_err(|error| Failure::io("start", &error))?;
+    let runtime = open::runtime()?;
     runtime.block_on(async {
         match open::lock(&config.state_dir)? {
             Taken::Ours(_lock) => {

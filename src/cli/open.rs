@@ -28,6 +28,13 @@ pub(super) fn environment() -> BTreeMap<String, String> {
         .collect()
 }
 
+/// The runtime of a process. One thread does: what blocks is done elsewhere, and a second one would spend more on being
+/// woken than it saves.
+pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| Failure::io("start", &error))
+}
+
 /// The configuration, or all of its mistakes.
 pub(super) fn config(path: &Path) -> Result<Arc<Config>, Failure> {
     Config::read(path, &environment())

@@ -91,7 +91,7 @@ pub(super) fn restore(global: &Global, arguments: Arguments) -> Outcome {
         return Err(Failure::new(Exit::Usage, text));
     }
     let config = open::config(&global.config)?;
-    let runtime = tokio::runtime::Runtime::new().map_err(|error| Failure::io("start", &error))?;
+    let runtime = open::runtime()?;
     runtime.block_on(async {
         let (way, journal) = match open::lock(&config.state_dir)? {
             Taken::Held(_) => {

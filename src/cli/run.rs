@@ -46,7 +46,7 @@ fn start(global: &Global) -> Outcome {
             ));
         }
     };
-    let runtime = tokio::runtime::Runtime::new().map_err(|error| Failure::io("start", &error))?;
+    let runtime = open::runtime()?;
     runtime.block_on(serve(global, config))
 }
 

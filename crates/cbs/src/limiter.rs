@@ -53,7 +53,8 @@ impl Priority {
     ];
 }
 
-/// A lane has as many permits as it may release calls within this: what they write down meanwhile shares an fsync.
+/// A lane has as many permits as it may release calls within this. Half of them are handed out at a time: what is written
+/// down with them shares an fsync.
 const AHEAD: Duration = Duration::from_millis(20);
 
 /// What holds for all lanes of a process.
@@ -144,6 +145,8 @@ impl Lanes {
 #[derive(Debug)]
 pub struct Lane {
     state: Mutex<State>,
+    /// The turn to wait for the pace: of several who waited, each but one would have waked in vain.
+    at_the_door: tokio::sync::Mutex<()>,
     condition: watch::Sender<Condition>,
 }
 
@@ -155,6 +158,13 @@ struct State {
     in_flight: usize,
     most_in_flight: usize,
     released: u64,
+}
+
+impl State {
+    /// How many permits there are.
+    fn most_out(&self) -> usize {
+        self.pace.calls_within(AHEAD).max(1)
+    }
 }
 
 /// Whether a lane is slowed down.
@@ -197,6 +207,7 @@ impl Lane {
                 most_in_flight: settings.in_flight.max(1),
                 released: 0,
             }),
+            at_the_door: tokio::sync::Mutex::default(),
             condition: watch::Sender::new(Condition::Free),
         }
     }
@@ -244,6 +255,12 @@ impl Lane {
 
     /// Hands permits to who is next, while there are any and a call more may be on its way.
     fn grant_next(self: &Arc<Self>) {
+        {
+            let state = self.state();
+            if state.permits_out > state.most_out() / 2 {
+                return;
+            }
+        }
         while let Some((grant, permit)) = self.next_grant() {
             // Whoever gave up meanwhile sends the permit back; dropping it, outside the lock, hands it on.
             drop(grant.send(permit));
@@ -252,8 +269,9 @@ impl Lane {
 
     fn next_grant(self: &Arc<Self>) -> Option<(oneshot::Sender<Permit>, Permit)> {
         let mut state = self.state();
-        let may_be_out = state.pace.calls_within(AHEAD).max(1);
-        if state.permits_out >= may_be_out || state.in_flight + state.permits_out >= state.most_in_flight {
+        if state.permits_out >= state.most_out()
+            || state.in_flight + state.permits_out >= state.most_in_flight
+        {
             return None;
         }
         let (priority, grant) = state.queue.pop()?;
@@ -303,10 +321,13 @@ impl Permit {
     /// Waits for the lane's pace and releases the call: its bytes are to leave at once. Dropping the future
     /// hands the permit on.
     pub async fn depart(mut self) -> Departure {
-        let released = loop {
-            match self.lane.try_release() {
-                Ok(released) => break released,
-                Err(not_before) => sleep_until(not_before).await,
+        let released = {
+            let _turn = self.lane.at_the_door.lock().await;
+            loop {
+                match self.lane.try_release() {
+                    Ok(released) => break released,
+                    Err(not_before) => sleep_until(not_before).await,
+                }
             }
         };
         self.departed = Some(released);

@@ -132,6 +132,31 @@ async fn higher_classes_go_first_and_none_starves() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn callers_of_a_fast_lane_write_together_and_those_of_a_slow_one_one_by_one() {
+    for (calls_a_second, together) in [(20, 1..=1), (99, 1..=1), (1000, 10..=20)] {
+        let lane = lane(calls_a_second);
+        // Who has a permit writes for a while: how many do so at once?
+        let (writing, most) = (RefCell::new(0), RefCell::new(0));
+        let callers = (0..200).map(|_| async {
+            let permit = lane.acquire(Priority::NewCreate).await;
+            *writing.borrow_mut() += 1;
+            let now_writing = *writing.borrow();
+            most.replace_with(|most| now_writing.max(*most));
+            sleep(Duration::from_millis(4)).await;
+            *writing.borrow_mut() -= 1;
+            permit.depart().await.0.departed.unwrap()
+        });
+        let mut left = join_all(callers).await;
+        left.sort();
+        assert!(together.contains(&*most.borrow()), "{} at {calls_a_second} a second", most.borrow());
+        let spacing = SECOND / calls_a_second + Duration::from_millis(1);
+        assert!(left[199] - left[0] <= 199 * spacing + Duration::from_millis(5), "slower than its rate");
+        assert!(most_in_a_second(&left) <= usize::try_from(calls_a_second).unwrap());
+        assert_eq!(lane.snapshot().in_flight, 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_gives_up_leaves_no_gap_and_loses_no_permit() {
     let lane = lane(20);
     let held = lane.acquire(Priority::Command).await;
