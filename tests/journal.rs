@@ -617,3 +617,30 @@ fn many_may_open_a_new_journal_at_once() {
         });
     }
 }
+
+#[test]
+fn watermarks_of_a_job_come_in_pieces_by_disk() {
+    for (mut store, _folder) in stores() {
+        let mark = |job: &str, disk: &str| Watermark {
+            job: job.parse().unwrap(),
+            disk: disk.parse().unwrap(),
+            schedule: "0 1 * * * UTC".to_owned(),
+            planned_through: at(0),
+            next_due: None,
+        };
+        assert_eq!(store.planned_jobs().unwrap(), [] as [JobName; 0]);
+        let marks = [mark("b", "disk-2"), mark("a", "disk-9"), mark("b", "disk-10"), mark("b", "disk-3")];
+        store.apply(&[Change::Watermarks(marks.to_vec())]).unwrap();
+        let of = |job: &str, after: Option<&str>, limit| -> Vec<String> {
+            let after: Option<DiskId> = after.map(|disk| disk.parse().unwrap());
+            let marks = store.watermarks_of(&job.parse().unwrap(), after.as_ref(), limit).unwrap();
+            assert!(marks.iter().all(|mark| mark.job.as_str() == job));
+            marks.iter().map(|mark| mark.disk.to_string()).collect()
+        };
+        assert_eq!(of("b", None, 2), ["disk-10", "disk-2"]);
+        assert_eq!(of("b", Some("disk-2"), 2), ["disk-3"]);
+        assert_eq!(of("a", Some("disk-9"), 2), [] as [String; 0]);
+        let jobs: Vec<String> = store.planned_jobs().unwrap().iter().map(ToString::to_string).collect();
+        assert_eq!(jobs, ["a", "b"]);
+    }
+}

@@ -369,6 +369,36 @@ impl Store for Sqlite {
         )
     }
 
+    fn watermarks_of(
+        &self,
+        job: &JobName,
+        after: Option<&DiskId>,
+        limit: usize,
+    ) -> Result<Vec<Watermark>, JournalError> {
+        self.many(
+            "SELECT job, disk, schedule, planned_through, next_due FROM schedules
+             WHERE job = ?1 AND disk > ?2 ORDER BY disk LIMIT ?3",
+            params![
+                job.as_str(),
+                after.map_or("", |disk| disk.as_str()),
+                i64::try_from(limit).unwrap_or(i64::MAX)
+            ],
+            read_watermark,
+        )
+    }
+
+    fn planned_jobs(&self) -> Result<Vec<JobName>, JournalError> {
+        // One look at the key for each.
+        self.many(
+            "WITH RECURSIVE jobs (job) AS (
+                 SELECT min(job) FROM schedules
+                 UNION ALL SELECT (SELECT min(job) FROM schedules WHERE job > jobs.job) FROM jobs WHERE job IS NOT NULL)
+             SELECT job FROM jobs WHERE job IS NOT NULL",
+            [],
+            |row| parsed(row, 0),
+        )
+    }
+
     fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<Watermark>, JournalError> {
         self.many(
             &format!(

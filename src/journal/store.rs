@@ -511,6 +511,15 @@ pub trait Store: Send {
     fn history(&self, filter: &Filter) -> Result<Vec<Row>, JournalError>;
     /// All watermarks.
     fn watermarks(&self) -> Result<Vec<Watermark>, JournalError>;
+    /// Those of a job on the disks after one, or from the first on, by disk, at most `limit`.
+    fn watermarks_of(
+        &self,
+        job: &JobName,
+        after: Option<&DiskId>,
+        limit: usize,
+    ) -> Result<Vec<Watermark>, JournalError>;
+    /// The jobs that have watermarks.
+    fn planned_jobs(&self) -> Result<Vec<JobName>, JournalError>;
     /// Watermarks whose next due instant has come, the earliest first, at most `limit`.
     fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<Watermark>, JournalError>;
     /// The earliest next due instant.

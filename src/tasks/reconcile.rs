@@ -30,8 +30,11 @@ const EVERY: Duration = Duration::from_secs(6 * 3600);
 /// Disks listed in one call: the fewest values that any of the cloud's filters is known to take.
 const AT_ONCE: usize = 5;
 
-/// Disks that were listed for the first time let their jobs begin: together, no more often than this.
+/// Disks that were listed for the first time let their jobs begin: together, no more often than this, for all
+/// watermarks are gone through.
 const LINE_UP_EVERY: Duration = Duration::from_secs(2);
+/// The same where the journal knows what the cloud knows: jobs did not wait for a listing.
+const LINE_UP_AT_EASE: Duration = Duration::from_secs(60);
 
 /// The task.
 #[derive(Default)]
@@ -102,7 +105,7 @@ impl Task for Reconcile {
                 wait = wait.min(rest);
             }
         }
-        let wait = wait.min(self.let_begin(app, mono, all_listed));
+        let wait = wait.min(self.let_begin(app, mono, behind, all_listed));
         // Not before the jobs have begun: where the journal was lost, after what was recovered.
         let begun = !self.fresh.load(Ordering::Relaxed) && app.in_line.is_so();
         if behind && all_listed && begun && mono >= settled && app.write(Change::CaughtUp).await.is_ok() {
@@ -115,11 +118,12 @@ impl Task for Reconcile {
 
 impl Reconcile {
     /// Lets the jobs of disks begin that were listed for the first time; how long until it is to be asked again.
-    fn let_begin(&mut self, app: &App, mono: Duration, at_once: bool) -> Duration {
+    fn let_begin(&mut self, app: &App, mono: Duration, behind: bool, at_once: bool) -> Duration {
         if !self.fresh.load(Ordering::Relaxed) {
             return Duration::MAX;
         }
-        let rest = self.lined_up.map_or(Duration::ZERO, |at| (at + LINE_UP_EVERY).saturating_sub(mono));
+        let every = if behind { LINE_UP_EVERY } else { LINE_UP_AT_EASE };
+        let rest = self.lined_up.map_or(Duration::ZERO, |at| (at + every).saturating_sub(mono));
         if !at_once && !rest.is_zero() {
             return rest;
         }

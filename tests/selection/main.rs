@@ -5,4 +5,5 @@
 
 mod fleet;
 mod jobs;
+mod pieces;
 mod support;
