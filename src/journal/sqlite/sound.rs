@@ -4,10 +4,10 @@
 //! from an index, or from its table. SQLite's own check reads the whole file at once, which a start cannot wait for
 //! once there are years of runs, and which beside the daemon would keep its log from ever being emptied. So:
 //!
-//! - **Before anything is written** each run that an index of open runs leads to is read, and looked for in every other
-//!   index, with all of the small tables. A create is decided from a run that was found so, and from those tables: the
-//!   stale page that could make a second backup is a row older than its entry, or one that only one of the two knows to be
-//!   open. A run that is hidden by one stale page of either index, or of the table, is in another.
+//! - **Before anything is written** each run that one of the two indexes of open runs leads to is read, and looked for in
+//!   the other; and all of the small tables are compared. A create is decided from a run that was found so, and from those
+//!   tables: the stale page that could make a second backup is a row older than its entry, or an entry that the other
+//!   index does not have. A run that one stale page hides, of either index or of the table, is in the two others.
 //! - **Beside the daemon**, a piece at a time, every row is looked for in each index, and every entry in the table. What
 //!   is found so late is a run that has ended (history, what retention counts, a told line), or one that two lost
 //!   writes have hidden.
@@ -174,15 +174,16 @@ pub(super) fn wrong_with_what_is_open(connection: &Connection) -> rusqlite::Resu
         }
     }
     let runs = Table::of(connection, "runs")?;
-    for open in runs.indexes.iter().filter(|index| OPEN.contains(&index.name.as_str())) {
-        let sql = runs.entries_without_row(open, &open.only);
-        if let Some(wrong) = runs.wrong(connection, &sql, &[], HAS_NO_ROW, open)? {
+    let open = || runs.indexes.iter().filter(|index| OPEN.contains(&index.name.as_str()));
+    for index in open() {
+        let sql = runs.entries_without_row(index, &index.only);
+        if let Some(wrong) = runs.wrong(connection, &sql, &[], HAS_NO_ROW, index)? {
             return Ok(Some(wrong));
         }
         let key = runs.key.list();
         let led_to =
-            format!("({key}) IN (SELECT {key} FROM runs INDEXED BY {} WHERE {})", open.name, open.only);
-        for other in &runs.indexes {
+            format!("({key}) IN (SELECT {key} FROM runs INDEXED BY {} WHERE {})", index.name, index.only);
+        for other in open().filter(|other| other.name != index.name) {
             let sql = runs.rows_without_entry(other, &led_to);
             if let Some(wrong) = runs.wrong(connection, &sql, &[], HAS_NO_ENTRY, other)? {
                 return Ok(Some(wrong));
