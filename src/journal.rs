@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 pub use requests::{
     Answer, Inspected, InspectedDisk, Listed, LogAsk, Quota, Request, RestoreAsk, ToInspect, Which,
 };
-pub use sqlite::Sqlite;
+pub use sqlite::{Soundness, Sqlite};
 pub use store::{
     Asked, Change, Deletion, Filter, Gap, Held, Inventory, JournalError, RestoreRow, Row, SeenShelf, Stage,
     Standing, Store, Subject, ToAttend, Told, Watermark,

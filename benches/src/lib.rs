@@ -18,7 +18,7 @@ use jiff::{Timestamp, ToSpan as _};
 
 pub use planning::Planning;
 pub use replies::Replies;
-pub use run::{Standings, Writes};
+pub use run::{Looks, Standings, Writes};
 
 /// 2026-11-24T18:30:00Z: an instant at which the job of [`config`] is due.
 pub const DUE: i64 = 1_795_545_000;

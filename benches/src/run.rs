@@ -3,11 +3,12 @@
 use std::path::Path;
 use std::time::Duration;
 
+use backup_core::retention::PointId;
 use backup_core::retry::RetryPolicy;
 use backup_core::run::{Poll, Reply, Sighting};
 use backup_core::{DiskId, Now, Run, RunId};
 use cbs_backupd::config::Config;
-use cbs_backupd::journal::{Change, Filter, Row, Sqlite, Store, Watermark};
+use cbs_backupd::journal::{Change, Filter, Row, Sqlite, Stage, Store, Watermark};
 use cbs_backupd::tasks::plan::PlannedBy;
 use jiff::Timestamp;
 
@@ -103,6 +104,58 @@ impl Writes {
         for change in changes {
             assert_eq!(self.journal.apply(std::slice::from_ref(&change)).unwrap(), [true], "{change:?}");
         }
+    }
+}
+
+/// A journal of so many runs that have ended, whose backups are deleted.
+pub struct Looks {
+    writes: Writes,
+}
+
+impl Looks {
+    /// After so many.
+    #[must_use]
+    pub fn after(runs: usize) -> Self {
+        let mut writes = Writes::new(None);
+        for _ in 0..runs {
+            let run = writes.next();
+            writes.turn();
+            let point =
+                PointId::Backup(format!("dbp-{:08x}", run.due.as_second() & 0xffff_ffff).parse().unwrap());
+            let at = now(10).wall;
+            let gone = [Change::Delete { point: point.clone(), run, at }, Change::Deleted(point, at)];
+            assert_eq!(writes.journal.apply(&gone).unwrap(), [true, true]);
+        }
+        assert_eq!(writes.journal.apply(&[Change::CaughtUp]).unwrap(), [true]);
+        Self { writes }
+    }
+
+    /// What a daemon asks whenever it starts, or its tasks wake, and finds nothing to do.
+    pub fn turn(&mut self) {
+        let Writes { journal, disk, day, .. } = &mut self.writes;
+        let (now, target) = (now(20).wall, "default".parse().unwrap());
+        journal.begin_epoch().unwrap();
+        for stage in [Stage::Waiting, Stage::Unresolved, Stage::Accepted, Stage::Room] {
+            assert_eq!(journal.to_attend(&target, stage, now, 100, &|_| false).unwrap().runs, []);
+        }
+        assert_eq!(journal.open_counts().unwrap(), []);
+        assert_eq!(journal.waiting().unwrap(), []);
+        assert_eq!(journal.unreported(100).unwrap(), []);
+        assert_eq!(journal.full(&target).unwrap(), []);
+        assert_eq!(journal.deadlines().unwrap(), []);
+        assert_eq!(journal.good_counts().unwrap(), []);
+        assert_eq!(journal.to_compare(disk, &[]).unwrap(), []);
+        assert_eq!(journal.promoted(disk).unwrap(), []);
+        assert_eq!(journal.pending_deletions(disk).unwrap(), []);
+        assert_eq!(journal.completed_since(now).unwrap(), []);
+        assert_eq!(journal.recovered_through(&job(), disk).unwrap(), None);
+        assert_eq!(journal.under_way(disk).unwrap(), None);
+        assert!(journal.jobs_under_way().unwrap().is_empty());
+        assert_eq!(journal.rounds(&job(), due(*day)).unwrap().len(), 1);
+        assert_eq!(journal.without_backup(&job(), due(*day), 100).unwrap(), []);
+        assert_eq!(journal.next_due().unwrap(), Some(due(*day + 1)));
+        let before = due(0).checked_sub(Duration::from_secs(86_400)).unwrap();
+        assert_eq!(journal.apply(&[Change::Compact { before }]).unwrap(), [false]);
     }
 }
 

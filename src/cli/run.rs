@@ -1,6 +1,7 @@
 //! `run`: the daemon in the foreground, as systemd starts it.
 
 mod service_manager;
+mod soundness;
 mod status_line;
 
 use std::path::{Path, PathBuf};
@@ -17,6 +18,7 @@ use crate::cloud;
 use crate::config::Config;
 use crate::daemon::Daemon;
 use crate::heartbeat::Heartbeat;
+use crate::journal::FILE;
 use crate::metrics::{Counters, Endpoint, Listener, Progress};
 use crate::report::{Event, Fan, Kind, Report, counted};
 
@@ -83,6 +85,9 @@ async fn serve(global: &Global, config: Arc<Config>) -> Outcome {
     app.say(&Event::new(Kind::DaemonReady, size(&app.settings())));
     service_manager::ready(&status_line(&app, None).await);
 
+    let damage = soundness::damage(app.parts.time.clock(), config.state_dir.join(FILE));
+    let mut damage = std::pin::pin!(damage);
+    let mut damaged = None;
     let mut look = tokio::time::interval(watch.every);
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut remark = None;
@@ -91,6 +96,11 @@ async fn serve(global: &Global, config: Arc<Config>) -> Outcome {
         tokio::select! {
             () = next(&mut terminate) => break,
             () = next(&mut interrupt) => break,
+            error = &mut damage => {
+                app.say(&Event::new(Kind::JournalDamaged, error.to_string()));
+                damaged = Some(error);
+                break;
+            }
             () = next(&mut hangup) => {
                 service_manager::reloading();
                 remark = (!reload(global, &app, &clouds).await).then_some(REJECTED);
@@ -121,7 +131,7 @@ async fn serve(global: &Global, config: Arc<Config>) -> Outcome {
     daemon.stop().await;
     heartbeat.stop().await;
     listener.stop().await;
-    Ok(Exit::Good)
+    damaged.map_or(Ok(Exit::Good), |error| Err(Failure::journal(&error)))
 }
 
 /// `the task Plan has not moved for 121 s`

@@ -7,6 +7,7 @@ mod attend;
 mod changes;
 mod file;
 mod rows;
+mod sound;
 mod standings;
 mod told;
 
@@ -27,6 +28,8 @@ use rows::{
     DELETION, RESTORE, RUN, RUN_COLUMNS, from_json, from_millis, from_second, millis, parsed, read_deletion,
     read_gap, read_restore, read_run, read_watermark,
 };
+
+pub use sound::Soundness;
 
 use super::requests::{Answer, Request};
 use super::store::{
@@ -324,9 +327,9 @@ impl Store for Sqlite {
 
     fn recovered_through(&self, job: &JobName, disk: &DiskId) -> Result<Option<Timestamp>, JournalError> {
         let found = self.one(
-            "SELECT max(due) FROM runs
-             WHERE job = ?1 AND disk = ?2 AND attempts = 0 AND state IN ('tracking', 'completed')
-               AND (SELECT behind FROM epoch)",
+            // Where the journal is not behind, not a run is read.
+            "SELECT max(due) FROM epoch CROSS JOIN runs
+             WHERE behind AND job = ?1 AND disk = ?2 AND attempts = 0 AND state IN ('tracking', 'completed')",
             [job.as_str(), disk.as_str()],
             |row| row.get::<_, Option<i64>>(0),
         )?;

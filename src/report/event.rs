@@ -201,6 +201,8 @@ kinds! {
     JournalWritable = "journal.writable", Info, Each, [];
     /// A row of the journal cannot be read; the others go on.
     JournalUnreadable = "journal.unreadable", Error, Sparingly, [];
+    /// It is damaged, as was found while the daemon ran: it ends.
+    JournalDamaged = "journal.damaged", Error, Each, [];
     /// What is logged has changed.
     LogLevel = "log.level", Info, Always, [&["reason"]];
     /// Nobody took the log fast enough, and some of it was left out.

@@ -42,8 +42,9 @@ type Key = (TargetName, DiskId);
 pub struct Retain {
     /// It carries out what commands ask for, and nothing else.
     requests_alone: bool,
-    /// Runs that completed up to here were heeded.
-    through: Timestamp,
+    /// Runs that completed up to here were heeded. At first it is now: every disk is looked at then, whatever completed
+    /// before, and there may be years of it.
+    through: Option<Timestamp>,
     disks: Disks,
     gates: BTreeMap<TargetName, Arc<Gate>>,
     /// Requests under way.
@@ -104,7 +105,9 @@ impl Retain {
         in_flight: &mut InFlight,
     ) -> Result<Duration, SharedError> {
         // What completed before a clock was set back is not to be waited for.
-        let since = self.through.min(app.now().wall).saturating_sub(OVERLAP).unwrap_or(Timestamp::MIN);
+        let now = app.now().wall;
+        let through = *self.through.get_or_insert(now);
+        let since = through.min(now).saturating_sub(OVERLAP).unwrap_or(Timestamp::MIN);
         let (behind, requests, completed) = app
             .parts
             .journal
@@ -119,8 +122,7 @@ impl Retain {
         if behind || self.requests_alone {
             return Ok(EVERY);
         }
-        self.through =
-            completed.iter().map(|(_, ended)| *ended).max().unwrap_or(self.through).max(self.through);
+        self.through = completed.iter().map(|(_, ended)| *ended).chain([through]).max();
         Ok(self.start_due(app, in_flight, &completed.into_iter().collect()))
     }
 

@@ -7,7 +7,7 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use benchmarks::{Planning, Replies, Standings, Writes, config, next_steps, sign, states, yaml};
+use benchmarks::{Looks, Planning, Replies, Standings, Writes, config, next_steps, sign, states, yaml};
 use clap::Parser;
 
 #[derive(Parser)]
@@ -46,6 +46,14 @@ fn main() {
             let mut writes = Writes::new(None);
             (0..300).for_each(|_| writes.turn());
             Box::new(move || writes.turn())
+        }
+        "looks-after-10" => {
+            let mut looks = Looks::after(10);
+            Box::new(move || looks.turn())
+        }
+        "looks-after-1000" => {
+            let mut looks = Looks::after(1_000);
+            Box::new(move || looks.turn())
         }
         "standings-of-100" => {
             let standings = Standings::new(100);

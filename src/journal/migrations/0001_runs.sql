@@ -36,8 +36,9 @@ CREATE TABLE runs (
     PRIMARY KEY (job, disk, due)
 ) STRICT, WITHOUT ROWID;
 
-CREATE INDEX runs_to_attend ON runs (target, state, attend_at) WHERE ended_at IS NULL;
-CREATE INDEX runs_of_disk ON runs (disk, state) WHERE ended_at IS NULL;
+-- With `ended_at`, which is always none, these two cover: an entry whose row is lost is seen, and not passed over.
+CREATE INDEX runs_to_attend ON runs (target, state, attend_at, ended_at) WHERE ended_at IS NULL;
+CREATE INDEX runs_of_disk ON runs (disk, state, ended_at) WHERE ended_at IS NULL;
 CREATE INDEX runs_to_report ON runs (ended_at) WHERE ended_at IS NOT NULL AND reported = 0;
 -- Covering: the good backups of each job and disk are counted without a look at their rows.
 CREATE INDEX runs_good ON runs (disk, job, state, missing) WHERE state = 'completed' AND missing < 3;
@@ -102,6 +103,7 @@ CREATE TABLE deletions (
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX deletions_pending ON deletions (disk) WHERE done_at IS NULL;
+CREATE INDEX deletions_done ON deletions (done_at) WHERE done_at IS NOT NULL;
 
 -- Windows in which a disk has no good backup because the daemon took the last one away. An outbox: `told` is 0, 1 once
 -- the begin is logged, 2 once the end is.

@@ -44,15 +44,20 @@ impl Sqlite {
     }
 
     pub(super) fn all_standings(&self) -> Result<Vec<Standing>, JournalError> {
+        // By the key, where a disk's last runs lie together on a page or two: the index over `due` has those of each disk
+        // on a page of its own, of which few are in memory.
+        //
         // What was found rather than made became good at an instant that nobody saw: it is no younger than its due one.
         self.many(
             "SELECT s.job, s.disk, s.next_due, l.due, l.state, g.ended_at, g.began_at, g.due
              FROM schedules s
-             LEFT JOIN runs l ON l.job = s.job AND l.disk = s.disk AND l.due = (
-                 SELECT due FROM runs WHERE job = s.job AND disk = s.disk AND ended_at IS NOT NULL
+             LEFT JOIN runs l INDEXED BY sqlite_autoindex_runs_1 ON l.job = s.job AND l.disk = s.disk AND l.due = (
+                 SELECT due FROM runs INDEXED BY sqlite_autoindex_runs_1
+                 WHERE job = s.job AND disk = s.disk AND ended_at IS NOT NULL
                  ORDER BY due DESC LIMIT 1)
-             LEFT JOIN runs g ON g.job = s.job AND g.disk = s.disk AND g.due = (
-                 SELECT due FROM runs WHERE job = s.job AND disk = s.disk AND state = 'completed'
+             LEFT JOIN runs g INDEXED BY sqlite_autoindex_runs_1 ON g.job = s.job AND g.disk = s.disk AND g.due = (
+                 SELECT due FROM runs INDEXED BY sqlite_autoindex_runs_1
+                 WHERE job = s.job AND disk = s.disk AND state = 'completed'
                      AND (missing < 3 OR snapshot IS NOT NULL)
                  ORDER BY due DESC LIMIT 1)
              ORDER BY s.job, s.disk",
