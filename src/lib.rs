@@ -19,3 +19,7 @@ pub mod simulate;
 pub mod standings;
 pub mod tasks;
 pub mod zones;
+
+/// For Rust and for SQLite alike. Settled in `.cargo/config.toml`, and why in docs/performance.md.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
