@@ -182,10 +182,10 @@ impl Sqlite {
 
 impl Store for Sqlite {
     fn apply(&mut self, changes: &[Change]) -> Result<Vec<bool>, JournalError> {
-        let mut all = || -> rusqlite::Result<Vec<bool>> {
-            let write =
-                self.connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-            let applied = changes.iter().map(|change| apply(&write, change)).collect::<Result<_, _>>()?;
+        let all = || -> rusqlite::Result<Vec<bool>> {
+            let write = Batch::begin(&self.connection, "BEGIN IMMEDIATE")?;
+            let applied =
+                changes.iter().map(|change| apply(&self.connection, change)).collect::<Result<_, _>>()?;
             write.commit()?;
             Ok(applied)
         };
@@ -527,6 +527,34 @@ impl Store for Sqlite {
             };
             Ok((subject, from_millis(row.get(2)?)))
         })
+    }
+}
+
+/// A transaction, rolled back unless it is committed. rusqlite's own parses its words anew each time.
+struct Batch<'c> {
+    connection: Option<&'c Connection>,
+}
+
+impl<'c> Batch<'c> {
+    fn begin(connection: &'c Connection, how: &str) -> rusqlite::Result<Self> {
+        connection.prepare_cached(how)?.execute([])?;
+        Ok(Self { connection: Some(connection) })
+    }
+
+    fn commit(mut self) -> rusqlite::Result<()> {
+        let Some(connection) = self.connection else { return Ok(()) };
+        connection.prepare_cached("COMMIT")?.execute([])?;
+        self.connection = None;
+        Ok(())
+    }
+}
+
+impl Drop for Batch<'_> {
+    fn drop(&mut self) {
+        if let Some(connection) = self.connection {
+            // Should that fail too, the next one says so: it cannot begin.
+            let _ = connection.execute_batch("ROLLBACK");
+        }
     }
 }
 

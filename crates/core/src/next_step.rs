@@ -156,18 +156,12 @@ fn unresolved(
 }
 
 /// After an acceptance: polls at growing intervals; looks, once asking by id has not found it.
-///
-/// All that are due within a second wait for its end: one call asks for a hundred.
 fn poll_or_wait(now: &Now, polls: u32, polled: Mark, missing: Option<u32>) -> Step {
     let pause = FIRST_POLL.saturating_mul(1 << polls.min(10)).min(LONGEST_POLL_PAUSE);
     match pause.saturating_sub(now.since(polled)) {
         Duration::ZERO if missing.is_some() => Step::Look,
         Duration::ZERO => Step::Poll,
-        rest => {
-            let at = now.up + rest;
-            let whole_second = Duration::from_secs(at.as_secs() + u64::from(at.subsec_nanos() > 0));
-            Step::Wait(whole_second - now.up)
-        }
+        rest => Step::Wait(to_whole_second(now, rest)),
     }
 }
 
@@ -184,10 +178,17 @@ fn look_or_wait(run: &Run, now: &Now, ended: Mark, looks: u32, looked: Option<Ma
     if conclusive_look_due || rest.is_zero() {
         Step::Look
     } else if settle.is_zero() {
-        Step::Wait(rest)
+        Step::Wait(to_whole_second(now, rest))
     } else {
-        Step::Wait(rest.min(settle))
+        Step::Wait(to_whole_second(now, rest.min(settle)))
     }
+}
+
+/// What follows attempts waits for the end of a second: all that comes due in it is found at once, and of what was
+/// accepted, one call asks for a hundred.
+fn to_whole_second(now: &Now, rest: Duration) -> Duration {
+    let at = now.up + rest;
+    Duration::from_secs(at.as_secs() + u64::from(at.subsec_nanos() > 0)) - now.up
 }
 
 fn until(now: &Now, instant: Timestamp) -> Duration {

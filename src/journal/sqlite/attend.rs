@@ -11,7 +11,7 @@ use rusqlite::params;
 
 use super::changes::HOLDS;
 use super::rows::{RUN, RUN_COLUMNS, from_millis, from_second, millis, read_run};
-use super::{BY_PRIORITY, Sqlite};
+use super::{BY_PRIORITY, Batch, Sqlite};
 use crate::journal::store::{Asked, JournalError, Stage, ToAttend};
 
 /// The queries of a stage whose runs hang on what else the journal knows.
@@ -88,14 +88,16 @@ impl Sqlite {
         except: &dyn Fn(&RunId, i64) -> bool,
     ) -> Result<Vec<ToAttend>, JournalError> {
         // One transaction: outside of one each statement locks the file anew.
-        let _reading = self.connection.unchecked_transaction().map_err(self.failed("read"))?;
+        let reading = Batch::begin(&self.connection, "BEGIN").map_err(self.failed("read"))?;
         let of_one = |Asked { target, stage, limit }: &Asked| match stage {
             Stage::Waiting => self.to_attend_with_facts(target, &WAITING, now, *limit, except),
             Stage::Room => self.to_attend_with_facts(target, &ROOM, now, *limit, except),
             Stage::Unresolved => self.begun_to_attend(target, "creating", now, *limit, except),
             Stage::Accepted => self.begun_to_attend(target, "tracking", now, *limit, except),
         };
-        asked.iter().map(of_one).collect()
+        let found = asked.iter().map(of_one).collect();
+        reading.commit().map_err(self.failed("read"))?;
+        found
     }
 
     fn to_attend_with_facts(

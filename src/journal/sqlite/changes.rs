@@ -9,7 +9,7 @@ use backup_core::retention::PointId;
 use backup_core::run::{Policy, State};
 use backup_core::{InstanceId, Run, RunId};
 use jiff::Timestamp;
-use rusqlite::{Transaction, params};
+use rusqlite::{Connection, params};
 
 use super::rows::{json, millis};
 use super::told;
@@ -21,7 +21,7 @@ pub(super) const HOLDS: &str = "('creating', 'tracking', 'freeing', 'promoting')
 const RESTORED: &str = "EXISTS (SELECT 1 FROM restores s WHERE s.disk = ?2 AND s.ended_at IS NULL AND s.state IN ('applying', 'rolling'))";
 
 /// Applies one change inside a batch; false where what it presumes no longer holds.
-pub(super) fn apply(write: &Transaction<'_>, change: &Change) -> rusqlite::Result<bool> {
+pub(super) fn apply(write: &Connection, change: &Change) -> rusqlite::Result<bool> {
     match change {
         Change::Plan { rows, watermark } => {
             let held = write.prepare_cached(
@@ -346,7 +346,7 @@ pub(super) fn apply(write: &Transaction<'_>, change: &Change) -> rusqlite::Resul
     }
 }
 
-fn insert(write: &Transaction<'_>, row: &Row) -> rusqlite::Result<bool> {
+fn insert(write: &Connection, row: &Row) -> rusqlite::Result<bool> {
     let run = &row.run;
     let policy = policy_id(write, &run.policy)?;
     execute(
@@ -374,7 +374,7 @@ fn insert(write: &Transaction<'_>, row: &Row) -> rusqlite::Result<bool> {
     )
 }
 
-fn set_missing(write: &Transaction<'_>, runs: &[RunId], times: &str) -> rusqlite::Result<bool> {
+fn set_missing(write: &Connection, runs: &[RunId], times: &str) -> rusqlite::Result<bool> {
     let sql = format!(
         "UPDATE runs SET missing = {times}
          WHERE job = ?1 AND disk = ?2 AND due = ?3 AND state = 'completed'"
@@ -398,7 +398,7 @@ static BEGIN: LazyLock<String> = LazyLock::new(|| {
 
 /// The guard of "one at a time on a disk" stands here, where the intent is written, so that no interleaving of
 /// tasks can pass it.
-fn begin(write: &Transaction<'_>, run: &Run, attend_at: Timestamp, now: Timestamp) -> rusqlite::Result<bool> {
+fn begin(write: &Connection, run: &Run, attend_at: Timestamp, now: Timestamp) -> rusqlite::Result<bool> {
     let begun = execute(
         write,
         &BEGIN,
@@ -426,7 +426,7 @@ fn begin(write: &Transaction<'_>, run: &Run, attend_at: Timestamp, now: Timestam
 
 /// The same guard: what makes room is chosen for this run, and no other may come between.
 fn make_room(
-    write: &Transaction<'_>,
+    write: &Connection,
     run: &Run,
     gap: bool,
     attend_at: Timestamp,
@@ -468,7 +468,7 @@ fn make_room(
 }
 
 /// A good backup of the disk is there (again).
-fn close_gap(write: &Transaction<'_>, disk: &str, at: Timestamp) -> rusqlite::Result<bool> {
+fn close_gap(write: &Connection, disk: &str, at: Timestamp) -> rusqlite::Result<bool> {
     execute(
         write,
         "UPDATE gaps SET ended_at = ?2 WHERE disk = ?1 AND ended_at IS NULL",
@@ -489,7 +489,7 @@ fn saving(presumed: &str) -> String {
 }
 
 fn save(
-    write: &Transaction<'_>,
+    write: &Connection,
     sql: &str,
     run: &Run,
     attend_at: Timestamp,
@@ -519,7 +519,7 @@ fn save(
     Ok(saved)
 }
 
-fn ask_restore(write: &Transaction<'_>, row: &RestoreRow) -> rusqlite::Result<bool> {
+fn ask_restore(write: &Connection, row: &RestoreRow) -> rusqlite::Result<bool> {
     let RestoreRow { number, restore, target, asked_at, .. } = row;
     execute(
         write,
@@ -541,7 +541,7 @@ fn ask_restore(write: &Transaction<'_>, row: &RestoreRow) -> rusqlite::Result<bo
 }
 
 /// As with [`begin`], the guard stands here: one at a time on a disk, backups and rollbacks alike.
-fn begin_restore(write: &Transaction<'_>, row: &RestoreRow) -> rusqlite::Result<bool> {
+fn begin_restore(write: &Connection, row: &RestoreRow) -> rusqlite::Result<bool> {
     let RestoreRow { number, restore, .. } = row;
     execute(
         write,
@@ -555,7 +555,7 @@ fn begin_restore(write: &Transaction<'_>, row: &RestoreRow) -> rusqlite::Result<
     )
 }
 
-fn save_restore(write: &Transaction<'_>, row: &RestoreRow) -> rusqlite::Result<bool> {
+fn save_restore(write: &Connection, row: &RestoreRow) -> rusqlite::Result<bool> {
     let RestoreRow { number, restore, ended_at, .. } = row;
     let saved = execute(
         write,
@@ -574,7 +574,7 @@ fn save_restore(write: &Transaction<'_>, row: &RestoreRow) -> rusqlite::Result<b
     Ok(saved)
 }
 
-fn upsert_watermark(write: &Transaction<'_>, watermark: &Watermark) -> rusqlite::Result<bool> {
+fn upsert_watermark(write: &Connection, watermark: &Watermark) -> rusqlite::Result<bool> {
     execute(
         write,
         "INSERT INTO schedules (job, disk, schedule, planned_through, next_due) VALUES (?1, ?2, ?3, ?4, ?5)
@@ -590,13 +590,13 @@ fn upsert_watermark(write: &Transaction<'_>, watermark: &Watermark) -> rusqlite:
     )
 }
 
-fn policy_id(write: &Transaction<'_>, policy: &Policy) -> rusqlite::Result<i64> {
+fn policy_id(write: &Connection, policy: &Policy) -> rusqlite::Result<i64> {
     let body = json(policy)?;
     execute(write, "INSERT INTO policies (body) VALUES (?1) ON CONFLICT DO NOTHING", [&body])?;
     write.prepare_cached("SELECT id FROM policies WHERE body = ?1")?.query_row([&body], |row| row.get(0))
 }
 
-fn execute<P: rusqlite::Params>(write: &Transaction<'_>, sql: &str, params: P) -> rusqlite::Result<bool> {
+fn execute<P: rusqlite::Params>(write: &Connection, sql: &str, params: P) -> rusqlite::Result<bool> {
     Ok(write.prepare_cached(sql)?.execute(params)? > 0)
 }
 

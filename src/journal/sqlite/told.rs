@@ -8,7 +8,7 @@ use backup_core::notify::Round;
 use backup_core::run::State;
 use backup_core::{DiskId, JobName};
 use jiff::Timestamp;
-use rusqlite::{Transaction, params};
+use rusqlite::{Connection, params};
 
 use super::Sqlite;
 use super::rows::{decoded, from_millis, from_second, millis, parsed};
@@ -69,7 +69,7 @@ impl Sqlite {
 
 /// Records what a notifier was told, and what there is nothing to know of any more.
 pub(super) fn record(
-    write: &Transaction<'_>,
+    write: &Connection,
     notifier: &str,
     told: &[Told],
     forgotten: &[String],
@@ -91,7 +91,7 @@ pub(super) fn record(
 }
 
 /// Forgets what other notifiers were told.
-pub(super) fn keep_only(write: &Transaction<'_>, notifiers: &[String]) -> rusqlite::Result<bool> {
+pub(super) fn keep_only(write: &Connection, notifiers: &[String]) -> rusqlite::Result<bool> {
     let known: Vec<String> = {
         let mut all = write.prepare_cached("SELECT DISTINCT notifier FROM told")?;
         all.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?

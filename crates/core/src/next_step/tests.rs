@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use super::*;
 use crate::run::{Policy, WhenFull};
 
@@ -169,4 +171,36 @@ fn an_accepted_backup_is_asked_for_at_growing_intervals_and_looked_for_once_it_i
 #[test]
 fn an_ended_run_wants_nothing() {
     assert_eq!(step(State::Skipped { why: Skip::Late }, 10, NONE), Step::Ended);
+}
+
+#[test]
+fn what_follows_an_attempt_comes_due_at_the_end_of_a_second() {
+    let at_ms = |up: u64| Now { up: Duration::from_millis(up), ..now(0) };
+    let due = |state: State, up: u64| match next_step(&run(state), &at_ms(up), NONE) {
+        Step::Wait(wait) => Duration::from_millis(up) + wait,
+        step => panic!("{step:?}"),
+    };
+    // 200 backups that were accepted one by one, and as many attempts without an answer.
+    let accepted = |up: u64| State::Tracking {
+        backup: "dbp-1".parse().unwrap(),
+        accepted_at: at(10),
+        seen: at_ms(up).mark(),
+        polls: 0,
+        polled: at_ms(up).mark(),
+        missing: None,
+    };
+    let unanswered = |up: u64| State::Creating {
+        begun: at_ms(up).mark(),
+        begun_at: at(10),
+        ended: Some(at_ms(up).mark()),
+        looks: 0,
+        looked: None,
+    };
+    for (name, state) in [("accepted", &accepted as &dyn Fn(u64) -> State), ("unanswered", &unanswered)] {
+        let instants: BTreeSet<Duration> =
+            (10_000..20_000).step_by(50).map(|up| due(state(up), up)).collect();
+        assert!(instants.len() <= 11, "{name}: {} instants", instants.len());
+        // And none before its time.
+        assert!((10_000..11_000).all(|up| due(state(up), up) >= Duration::from_millis(up + 2_000)), "{name}");
+    }
 }
