@@ -80,9 +80,6 @@ impl InFlight {
     }
 }
 
-/// Ends that are no reason for a step of their own are heeded within so much: a call may have left its run as it was.
-const GATHERS_ENDS: Duration = Duration::from_secs(1);
-
 /// A task.
 pub trait Task: Send {
     /// Whether it plans, sends or concludes by the wall clock: it then rests while that cannot be believed.
@@ -91,8 +88,7 @@ pub trait Task: Send {
     /// Its bell.
     fn bell(app: &App) -> &Bell;
 
-    /// Whether the end of a call is reason for a step at once. Otherwise whoever has changed something rings, and
-    /// ends are heeded a few at a time.
+    /// Whether the end of a call is reason for a step. Where it is not, calls ring about what they leave to be done.
     fn heeds_ends(&self) -> bool {
         true
     }
@@ -178,8 +174,9 @@ pub async fn drive<T: Task>(mut task: T, app: Arc<App>, pulse: Arc<Pulse>) {
                 biased;
                 () = app.stop.cancelled() => break 'life,
                 () = in_flight.ended(&app) => {
-                    let gathers = if task.heeds_ends() { Duration::ZERO } else { GATHERS_ENDS };
-                    T::bell(&app).ring_at(clock.mono() + gathers);
+                    if task.heeds_ends() {
+                        break;
+                    }
                 }
                 () = T::bell(&app).rung(&*clock) => break,
                 () = &mut sleep => break,

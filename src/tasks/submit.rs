@@ -88,17 +88,19 @@ pub(super) async fn attempt(app: Arc<App>, cloud: Cloud, mut row: Row) {
         turn = cloud.create_turn(priority) => turn,
     };
     let now = app.now();
-    let begun = match row.run.begin(&now) {
+    let begun = match row.run.clone().begin(&now) {
         Ok(run) => run,
         Err(error) => return app.fault(&error),
     };
-    row.run = begun;
     // Without a durable intent no byte leaves. Left out means that another run holds the disk, or that the run
     // was removed, while this one stood in the lane.
-    match app.write(app.beginning(row.run.clone())).await {
-        Ok(true) => {}
-        Ok(false) => return,
-        Err(_) => return tokio::time::sleep(AFTER_FAILED_WRITE).await,
+    match app.write(app.beginning(begun.clone())).await {
+        Ok(true) => row.run = begun,
+        Ok(false) => return app.ring_about(&row.run),
+        Err(_) => {
+            tokio::time::sleep(AFTER_FAILED_WRITE).await;
+            return app.ring_about(&row.run);
+        }
     }
     let name = BackupName::of(&row.owner, &row.run.id).to_string();
     let lag = now.wall.duration_since(row.run.start_at).as_millis();
