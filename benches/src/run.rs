@@ -6,9 +6,9 @@ use std::time::Duration;
 use backup_core::retention::PointId;
 use backup_core::retry::RetryPolicy;
 use backup_core::run::{Poll, Reply, Sighting};
-use backup_core::{DiskId, Now, Run, RunId};
+use backup_core::{DiskId, Now, Run, RunId, TargetName};
 use cbs_backupd::config::Config;
-use cbs_backupd::journal::{Change, Filter, Row, Sqlite, Stage, Store, Watermark};
+use cbs_backupd::journal::{Asked, Change, Filter, Row, Sqlite, Stage, Store, Watermark};
 use cbs_backupd::tasks::plan::PlannedBy;
 use jiff::Timestamp;
 
@@ -133,11 +133,12 @@ impl Looks {
     /// What a daemon asks whenever it starts, or its tasks wake, and finds nothing to do.
     pub fn turn(&mut self) {
         let Writes { journal, disk, day, .. } = &mut self.writes;
-        let (now, target) = (now(20).wall, "default".parse().unwrap());
+        let (now, target): (_, TargetName) = (now(20).wall, "default".parse().unwrap());
         journal.begin_epoch().unwrap();
-        for stage in [Stage::Waiting, Stage::Unresolved, Stage::Accepted, Stage::Room] {
-            assert_eq!(journal.to_attend(&target, stage, now, 100, &|_| false).unwrap().runs, []);
-        }
+        let stages = [Stage::Waiting, Stage::Unresolved, Stage::Accepted, Stage::Room];
+        let asked = stages.map(|stage| Asked { target: target.clone(), stage, limit: 100 });
+        let found = journal.to_attend(&asked, now, &|_, _| false).unwrap();
+        assert!(found.iter().all(|found| found.runs.is_empty()));
         assert_eq!(journal.open_counts().unwrap(), []);
         assert_eq!(journal.waiting().unwrap(), []);
         assert_eq!(journal.unreported(100).unwrap(), []);
