@@ -56,3 +56,46 @@ impl Bell {
         self.soonest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::clock::SteppedClock;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    async fn rings_after(bell: &Bell, clock: &SteppedClock) -> Duration {
+        let before = clock.mono();
+        bell.rung(clock).await;
+        clock.mono() - before
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_rings_for_the_earliest_until_it_is_silenced() {
+        let (bell, clock) = (Bell::default(), SteppedClock::new(Timestamp::UNIX_EPOCH));
+        for instant in [30, 10, 20] {
+            bell.ring_at(instant * SECOND);
+        }
+        assert_eq!(rings_after(&bell, &clock).await, 10 * SECOND);
+        assert_eq!(rings_after(&bell, &clock).await, Duration::ZERO, "nobody has answered it");
+        bell.silence();
+        assert!(bell.rung(&clock).now_or_never().is_none());
+        bell.ring();
+        assert_eq!(rings_after(&bell, &clock).await, Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_for_a_later_instant_hears_an_earlier_one() {
+        let (bell, clock) = (Bell::default(), SteppedClock::new(Timestamp::UNIX_EPOCH));
+        bell.ring_at(100 * SECOND);
+        let ring = async {
+            tokio::time::sleep(SECOND).await;
+            bell.ring_at(5 * SECOND);
+        };
+        let (after, ()) = tokio::join!(rings_after(&bell, &clock), ring);
+        assert_eq!(after, 5 * SECOND);
+    }
+}

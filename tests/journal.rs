@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test's helpers fail as its body does")]
 
+use std::path::Path;
 use std::time::Duration;
 
 use backup_core::freshness::Ended;
@@ -643,4 +644,34 @@ fn watermarks_of_a_job_come_in_pieces_by_disk() {
         let jobs: Vec<String> = store.planned_jobs().unwrap().iter().map(ToString::to_string).collect();
         assert_eq!(jobs, ["a", "b"]);
     }
+}
+
+/// How many transactions a log holds: a frame that ends one says how large the database is then.
+fn transactions(log: &Path) -> usize {
+    let log = std::fs::read(log).unwrap();
+    log[32..].chunks(24 + 4096).filter(|frame| frame[4..8] != [0; 4]).count()
+}
+
+#[tokio::test]
+async fn writes_that_are_there_at_once_are_one_transaction() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = Journal::open(folder.path()).unwrap();
+    let log = folder.path().join(format!("{FILE}-wal"));
+    let before = transactions(&log);
+    // The journal's thread is busy while they come.
+    let (go, waits) = std::sync::mpsc::channel::<()>();
+    let busy = journal.read(move |_| {
+        waits.recv().unwrap();
+        Ok(())
+    });
+    let pauses = (0..100).map(|number| {
+        let job: JobName = format!("job-{number}").parse().unwrap();
+        journal.write(Change::Pause(Subject::Job(job), at(number)))
+    });
+    let all_sent = async { go.send(()).unwrap() };
+    let (outcome, paused, ()) = tokio::join!(busy, futures_util::future::join_all(pauses), all_sent);
+    outcome.unwrap();
+    assert!(paused.into_iter().all(Result::unwrap));
+    assert_eq!(transactions(&log) - before, 1);
+    assert_eq!(journal.read(|store| store.pauses()).await.unwrap().len(), 100);
 }
