@@ -10,7 +10,8 @@ pub mod store;
 
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -135,6 +136,8 @@ impl Journal {
 /// Writes that came while others were written wait so much longer for more of them to share their fsync. One that comes
 /// alone is written at once.
 const GATHERS: Duration = Duration::from_millis(2);
+/// Once nothing has come for so long, the store does what must be done now and then.
+const QUIET: Duration = Duration::from_millis(200);
 /// Questions that are answered, at most, while a batch waits for them.
 const QUESTIONS: usize = 64;
 
@@ -142,21 +145,35 @@ const QUESTIONS: usize = 64;
 fn thread(store: Arc<Mutex<Box<dyn Store>>>) -> mpsc::Sender<Work> {
     let (sender, work) = mpsc::channel::<Work>();
     let go = move || {
-        let mut batch = Vec::new();
+        let (mut batch, mut is_settled) = (Vec::new(), true);
         loop {
             let is_busy = take(&store, work.try_iter(), &mut batch);
             if is_busy && !batch.is_empty() {
                 std::thread::park_timeout(GATHERS);
                 take(&store, work.try_iter(), &mut batch);
             } else if !is_busy {
-                let Ok(first) = work.recv() else { return };
-                take(&store, std::iter::once(first).chain(work.try_iter()), &mut batch);
+                let next = if is_settled {
+                    work.recv().map_err(RecvTimeoutError::from)
+                } else {
+                    work.recv_timeout(QUIET)
+                };
+                match next {
+                    Ok(first) => {
+                        take(&store, std::iter::once(first).chain(work.try_iter()), &mut batch);
+                    }
+                    Err(RecvTimeoutError::Timeout) => {
+                        lock(&store).settle();
+                        is_settled = true;
+                    }
+                    Err(RecvTimeoutError::Disconnected) => return,
+                }
             }
             if !batch.is_empty() {
                 let batch = std::mem::take(&mut batch);
                 // A panic ends a piece of work: whoever waits for it is told, and the next one is done.
                 let write = || write_batch(&mut **lock(&store), batch);
                 let _ = std::panic::catch_unwind(AssertUnwindSafe(write));
+                is_settled = false;
             }
         }
     };

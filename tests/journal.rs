@@ -675,3 +675,19 @@ async fn writes_that_are_there_at_once_are_one_transaction() {
     assert_eq!(transactions(&log) - before, 1);
     assert_eq!(journal.read(|store| store.pauses()).await.unwrap().len(), 100);
 }
+
+#[tokio::test]
+async fn what_was_written_goes_into_the_file_once_it_is_quiet() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = Journal::open(folder.path()).unwrap();
+    let pause = Change::Pause(Subject::Job("settled".parse().unwrap()), at(1));
+    assert!(journal.write(pause).await.unwrap());
+    let is_in_file =
+        || std::fs::read(folder.path().join(FILE)).unwrap().windows(7).any(|word| word == b"settled");
+    let settled = async {
+        while !is_in_file() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), settled).await.expect("it stays in the log");
+}

@@ -39,6 +39,9 @@ use super::store::{
 
 /// The migrations, oldest first; a file's `user_version` says how many it has had.
 const MIGRATIONS: [&str; 1] = [include_str!("migrations/0001_runs.sql")];
+/// Pages in the log before a write must wait until they are in the file: in most nights it is quiet before that, see
+/// [`Store::settle`].
+const MOST_IN_LOG: u32 = 4000;
 /// How long a call waits for another process that writes (a command beside the daemon).
 const BUSY: Duration = Duration::from_secs(10);
 /// The states of [`Stage::Waiting`].
@@ -107,6 +110,7 @@ impl Sqlite {
         let migrate = |journal: &mut Self| -> rusqlite::Result<()> {
             journal.connection.pragma_update(None, "journal_mode", "WAL")?;
             journal.connection.pragma_update(None, "synchronous", "FULL")?;
+            journal.connection.pragma_update(None, "wal_autocheckpoint", MOST_IN_LOG)?;
             journal.connection.pragma_update(None, "foreign_keys", true)?;
             keep_plans(&journal.connection)?;
             let write = journal.connection.transaction()?;
@@ -191,6 +195,11 @@ impl Store for Sqlite {
         };
         let outcome = all();
         outcome.map_err(self.failed("write"))
+    }
+
+    fn settle(&mut self) {
+        // Never blocked by a reader, and blocking none; the next write says what is wrong with the disk.
+        let _ = self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
     }
 
     fn begin_epoch(&mut self) -> Result<u64, JournalError> {

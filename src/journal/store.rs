@@ -467,6 +467,8 @@ pub enum JournalError {
 pub trait Store: Send {
     /// Writes a batch, whole or not at all; says of each change whether it was applied.
     fn apply(&mut self, changes: &[Change]) -> Result<Vec<bool>, JournalError>;
+    /// Does what must be done now and then, while nobody waits for it. What fails is done another time.
+    fn settle(&mut self);
     /// Begins an epoch: its number, never used before. Every run that has not ended wants attention.
     fn begin_epoch(&mut self) -> Result<u64, JournalError>;
     /// Runs that want attention at `now`: of each that is asked for, the longest waiting first. Those `except`ed, by their
