@@ -22,8 +22,6 @@ use crate::report::Receipt;
 const ROOM: usize = 4 << 20;
 /// How many may wait before diagnostic lines find no place.
 const ROOM_FOR_DIAGNOSTICS: usize = ROOM / 2;
-/// How many bytes are written at once, but for a record that is larger.
-const AT_ONCE: usize = 64 << 10;
 /// The pause before a sink that failed is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -116,7 +114,7 @@ impl Queue {
         Receipt::of(admitted, self.0.written.subscribe())
     }
 
-    /// Waits until all is written; no longer than `patience` for what is written at once.
+    /// Waits until all is written; no longer than `patience` for a single record.
     pub(super) fn drain(&self, patience: Duration) {
         let mut state = self.state();
         loop {
@@ -135,17 +133,17 @@ impl Queue {
 
     fn write(&self, mut sink: Sink, say_lost: SayLost) {
         loop {
-            let (records, count) = self.next();
-            write_out(&mut sink, &records);
+            let record = self.next();
+            write_out(&mut sink, &record);
             let lost = {
                 let mut state = self.state();
-                state.bytes -= records.len();
+                state.bytes -= record.len();
                 let has_place = state.bytes < ROOM_FOR_DIAGNOSTICS / 2;
                 let lost = (state.lost_events, state.lost_diagnostics);
                 if has_place {
                     (state.lost_events, state.lost_diagnostics) = (0, 0);
                 }
-                self.0.written.send_modify(|written| *written += count);
+                self.0.written.send_modify(|written| *written += 1);
                 (has_place && lost != (0, 0)).then_some(lost)
             };
             if let Some((events, diagnostics)) = lost {
@@ -155,20 +153,12 @@ impl Queue {
         }
     }
 
-    /// The next records, as soon as there are any, in one piece, and how many they are.
-    fn next(&self) -> (Vec<u8>, u64) {
+    /// The next record, as soon as there is one.
+    fn next(&self) -> Vec<u8> {
         let mut state = self.state();
         loop {
-            if let Some(mut records) = state.records.pop_front() {
-                let mut count = 1;
-                while let Some(next) = state.records.front()
-                    && records.len() + next.len() <= AT_ONCE
-                {
-                    records.extend_from_slice(next);
-                    state.records.pop_front();
-                    count += 1;
-                }
-                return (records, count);
+            if let Some(record) = state.records.pop_front() {
+                return record;
             }
             state = self.0.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
