@@ -12,6 +12,7 @@ use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -43,7 +44,7 @@ pub enum Blocking {
 pub struct Journal {
     store: Arc<Mutex<Box<dyn Store>>>,
     /// Where work goes; none where it is done at once.
-    thread: Option<mpsc::Sender<Work>>,
+    thread: Option<Arc<Thread>>,
     gate: Arc<dyn Gate>,
 }
 
@@ -83,7 +84,7 @@ impl Journal {
     #[must_use]
     pub fn new(store: Box<dyn Store>, blocking: Blocking) -> Self {
         let store = Arc::new(Mutex::new(store));
-        let thread = (blocking == Blocking::Thread).then(|| thread(Arc::clone(&store)));
+        let thread = (blocking == Blocking::Thread).then(|| Arc::new(Thread::start(Arc::clone(&store))));
         Self { store, thread, gate: Arc::new(Open) }
     }
 
@@ -113,7 +114,7 @@ impl Journal {
         };
         let (done, outcome) = oneshot::channel();
         let pending = Pending { changes, done };
-        thread.send(Work::Write(pending)).map_err(|_| Arc::new(JournalError::Gone))?;
+        thread.send(Work::Write(pending))?;
         outcome.await.unwrap_or(Err(Arc::new(JournalError::Gone)))
     }
 
@@ -128,7 +129,7 @@ impl Journal {
         let (done, answer) = oneshot::channel();
         // Nobody waits any more: it is done all the same.
         let ask = Box::new(move |store: &mut dyn Store| drop(done.send(question(store).map_err(Arc::new))));
-        thread.send(Work::Read(ask)).map_err(|_| Arc::new(JournalError::Gone))?;
+        thread.send(Work::Read(ask))?;
         answer.await.unwrap_or(Err(Arc::new(JournalError::Gone)))
     }
 }
@@ -141,45 +142,70 @@ const QUIET: Duration = Duration::from_millis(200);
 /// Questions that are answered, at most, while a batch waits for them.
 const QUESTIONS: usize = 64;
 
-/// A thread that does what it is sent, until nobody can send anything.
-fn thread(store: Arc<Mutex<Box<dyn Store>>>) -> mpsc::Sender<Work> {
-    let (sender, work) = mpsc::channel::<Work>();
-    let go = move || {
-        let (mut batch, mut is_settled) = (Vec::new(), true);
-        loop {
-            let is_busy = take(&store, work.try_iter(), &mut batch);
-            if is_busy && !batch.is_empty() {
-                std::thread::park_timeout(GATHERS);
-                take(&store, work.try_iter(), &mut batch);
-            } else if !is_busy {
-                let next = if is_settled {
-                    work.recv().map_err(RecvTimeoutError::from)
-                } else {
-                    work.recv_timeout(QUIET)
-                };
-                match next {
-                    Ok(first) => {
-                        take(&store, std::iter::once(first).chain(work.try_iter()), &mut batch);
-                    }
-                    Err(RecvTimeoutError::Timeout) => {
-                        lock(&store).settle();
-                        is_settled = true;
-                    }
-                    Err(RecvTimeoutError::Disconnected) => return,
+/// A thread that does what it is sent. Whoever drops the last handle waits for its end: the store is closed then.
+struct Thread {
+    work: Option<mpsc::Sender<Work>>,
+    handle: Option<JoinHandle<()>>,
+}
+
+impl Thread {
+    fn start(store: Arc<Mutex<Box<dyn Store>>>) -> Self {
+        let (sender, work) = mpsc::channel();
+        // Without a thread nothing can be sent, and each call says so.
+        let handle =
+            std::thread::Builder::new().name("journal".to_owned()).spawn(move || serve(&store, &work));
+        Self { work: Some(sender), handle: handle.ok() }
+    }
+
+    fn send(&self, work: Work) -> Result<(), SharedError> {
+        let sent = self.work.as_ref().is_some_and(|sender| sender.send(work).is_ok());
+        if sent { Ok(()) } else { Err(Arc::new(JournalError::Gone)) }
+    }
+}
+
+impl Drop for Thread {
+    fn drop(&mut self) {
+        drop(self.work.take());
+        if let Some(handle) = self.handle.take() {
+            // It catches what panics.
+            let _ = handle.join();
+        }
+    }
+}
+
+/// Does what comes, until nobody can send anything.
+fn serve(store: &Mutex<Box<dyn Store>>, work: &mpsc::Receiver<Work>) {
+    let (mut batch, mut is_settled) = (Vec::new(), true);
+    loop {
+        let is_busy = take(store, work.try_iter(), &mut batch);
+        if is_busy && !batch.is_empty() {
+            std::thread::park_timeout(GATHERS);
+            take(store, work.try_iter(), &mut batch);
+        } else if !is_busy {
+            let next = if is_settled {
+                work.recv().map_err(RecvTimeoutError::from)
+            } else {
+                work.recv_timeout(QUIET)
+            };
+            match next {
+                Ok(first) => {
+                    take(store, std::iter::once(first).chain(work.try_iter()), &mut batch);
                 }
-            }
-            if !batch.is_empty() {
-                let batch = std::mem::take(&mut batch);
-                // A panic ends a piece of work: whoever waits for it is told, and the next one is done.
-                let write = || write_batch(&mut **lock(&store), batch);
-                let _ = std::panic::catch_unwind(AssertUnwindSafe(write));
-                is_settled = false;
+                Err(RecvTimeoutError::Timeout) => {
+                    lock(store).settle();
+                    is_settled = true;
+                }
+                Err(RecvTimeoutError::Disconnected) => return,
             }
         }
-    };
-    // Without a thread nothing can be sent, and each call says so.
-    let _ = std::thread::Builder::new().name("journal".to_owned()).spawn(go);
-    sender
+        if !batch.is_empty() {
+            let batch = std::mem::take(&mut batch);
+            // A panic ends a piece of work: whoever waits for it is told, and the next one is done.
+            let write = || write_batch(&mut **lock(store), batch);
+            let _ = std::panic::catch_unwind(AssertUnwindSafe(write));
+            is_settled = false;
+        }
+    }
 }
 
 /// Answers the questions that are there, and adds the writes to the batch; whether there was anything.

@@ -691,3 +691,15 @@ async fn what_was_written_goes_into_the_file_once_it_is_quiet() {
     };
     tokio::time::timeout(Duration::from_secs(30), settled).await.expect("it stays in the log");
 }
+
+#[tokio::test]
+async fn with_its_last_handle_the_file_is_closed_and_the_log_is_gone() {
+    for _ in 0..20 {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = Journal::open(folder.path()).unwrap();
+        let pause = Change::Pause(Subject::Job("db".parse().unwrap()), at(1));
+        assert!(journal.clone().write(pause).await.unwrap());
+        drop(journal);
+        assert!(!folder.path().join(format!("{FILE}-wal")).exists());
+    }
+}
