@@ -57,6 +57,18 @@ async fn no_attempt_begins_in_a_blackout_not_even_a_second_one() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn those_that_must_wait_do_not_hide_the_one_that_need_not() {
+    let world = World::new(Night { disks: 600, ..Night::default() });
+    world.pause(599).await;
+    let daemon = world.start().await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let night = world.account(daemon).await;
+    let [create] = night.creates()[..] else { panic!("{:?}", night.creates()) };
+    let lag = create.duration_since("2026-11-24T18:30:00Z".parse().unwrap());
+    assert!(lag.as_millis() < 500, "{lag:#}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_backup_whose_reply_was_lost_is_adopted() {
     let lost = [
         Effect::Timeout { executed: true },

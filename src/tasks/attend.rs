@@ -59,6 +59,7 @@ impl Attend {
         };
         let targets = settings.clouds.keys().filter(|target| !full.contains(*target));
         let (asked, claimed): (Vec<_>, _) = (targets.flat_map(asked).collect(), in_flight.claimed());
+        let limits: Vec<usize> = asked.iter().map(|asked: &Asked| asked.limit).collect();
         self.heeds_ends = !full.is_empty();
         let read = move |store: &mut dyn Store| {
             let has_changed = Cell::new(false);
@@ -81,8 +82,9 @@ impl Attend {
                 return found;
             }
         };
-        let mut later = Vec::new();
-        for (attend, (_, at_once)) in answers.into_iter().zip(stages.iter().cycle()) {
+        let (mut later, mut hides_others) = (Vec::new(), false);
+        for ((attend, limit), (_, at_once)) in answers.into_iter().zip(limits).zip(stages.iter().cycle()) {
+            let all = attend.excepted + attend.runs.len() + attend.unreadable.len();
             for error in attend.unreadable {
                 if self.unreadable.insert(error.to_string()) {
                     app.say(&Event::new(Kind::JournalUnreadable, error.to_string()));
@@ -105,14 +107,16 @@ impl Attend {
                 }
             }
             self.heeds_ends |= free == 0;
+            hides_others |= free > 0 && all >= limit;
             if let Some(next) = attend.next {
                 found.wait =
                     found.wait.min(Duration::try_from(next.duration_since(now.wall)).unwrap_or_default());
             }
         }
-        if !later.is_empty() {
-            // A hint: should it not be written, the runs are found again and wait again.
-            let _ = app.write(Change::Attend(later)).await;
+        // A hint: should it not be written, the runs are found again and wait again.
+        if !later.is_empty() && app.write(Change::Attend(later)).await.is_ok() && hides_others {
+            // As many as were asked for must wait, and are out of the way now.
+            found.wait = Duration::ZERO;
         }
         found
     }

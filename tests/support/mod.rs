@@ -10,7 +10,7 @@ use backup_core::run::State;
 use cbs_backupd::app::Idle;
 use cbs_backupd::clock::Clock as _;
 use cbs_backupd::config::Config;
-use cbs_backupd::journal::{Row, SharedError};
+use cbs_backupd::journal::{Change, Row, SharedError, Subject};
 use cbs_backupd::report::{Event, Kind};
 use cbs_backupd::simulate::{self, Beginning, Life, Living, Network, Tamper};
 use cbs_sim::{Disk, Ledger, Rule, Timings};
@@ -118,6 +118,13 @@ impl World {
     /// The same, for as long as `life` lasts.
     pub(crate) async fn start_life(&self, life: &Arc<Life>) -> Result<Living, SharedError> {
         self.world.start(life).await
+    }
+
+    /// Pauses the first disks, so many.
+    pub(crate) async fn pause(&self, disks: usize) {
+        let since = START.parse().unwrap();
+        let pause = |number| Change::Pause(Subject::Disk(disk(number).parse().unwrap()), since);
+        self.world.journal.write_all((0..disks).map(pause).collect()).await.unwrap();
     }
 
     /// All rows of the journal.
