@@ -44,7 +44,7 @@ const MIGRATIONS: [&str; 1] = [include_str!("migrations/0001_runs.sql")];
 const MOST_IN_LOG: u32 = 4000;
 /// How long a call waits for another process that writes (a command beside the daemon).
 const BUSY: Duration = Duration::from_secs(10);
-/// The states of [`Stage::Waiting`].
+/// The states of [`Stage::Waiting`](crate::journal::Stage::Waiting).
 const WAITS: &str = "('planned', 'absent')";
 /// What stands for the path of a journal in memory.
 const IN_MEMORY: &str = ":memory:";
